@@ -1,0 +1,2 @@
+cdef class Probe:
+    cdef int x
