@@ -33,8 +33,9 @@ int tp_bytequeue_push(tp_bytequeue *q, const uint8_t *p, size_t n)
             q->start = 0;
             q->end = size;
         } else {
-            /* An empty queue takes what it needs: most hold one partial frame. A growing one doubles. */
-            size_t capacity = size == 0 ? n : 2 * (size + n);
+            /* Room for the new bytes and for as many again as were there: a single push takes what it needs, many
+             * small ones double the memory. */
+            size_t capacity = 2 * size + n;
             if (resize(q, capacity < SMALLEST ? SMALLEST : capacity) != 0)
                 return -1;
         }
