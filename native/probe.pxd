@@ -1,2 +1,0 @@
-cdef class Probe:
-    cdef int x
