@@ -1,0 +1,1 @@
+"""towpath's tests: unit/ and property/ without sockets, net/ in namespaces, interop/ against other implementations."""
