@@ -54,50 +54,59 @@ static void openssl_close_contexts(tp_aead *a)
     a->seal = a->open = (direction){NULL, 0};
 }
 
-/* Sets the nonce, and the key only when another one stands in the context. */
-static int openssl_begin(direction *d, const tp_cipher *c, const uint8_t nonce[NONCE])
+/* Sets the nonce, the key when another one stands in the context, and the tag that is expected (NULL when sealing).
+ *
+ * A context with its key takes nonce and tag as parameters: "tlsivfixed" replaces the whole 12-byte nonce and costs
+ * 0.2 µs less than an EVP_CipherInit_ex. openssl_works checks at start that it does what is said here. */
+static int openssl_begin(direction *d, const tp_cipher *c, uint8_t *tag)
 {
-    const uint8_t *key = d->serial == c->serial ? NULL : c->key;
-    d->serial = 0;
-    if (EVP_CipherInit_ex(d->ctx, NULL, NULL, key, nonce, -1) != 1)
-        return -1;
-    d->serial = c->serial;
-    return 0;
+    uint8_t nonce[NONCE];
+    OSSL_PARAM params[3] = {OSSL_PARAM_END, OSSL_PARAM_END, OSSL_PARAM_END}, *next = params;
+    put_nonce(nonce, c->nonce);
+    if (d->serial != c->serial) {
+        d->serial = 0;
+        if (EVP_CipherInit_ex(d->ctx, NULL, NULL, c->key, nonce, -1) != 1)
+            return -1;
+        d->serial = c->serial;
+    } else {
+        *next++ = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED, nonce, NONCE);
+    }
+    if (tag != NULL)
+        *next++ = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, TP_AEAD_TAG);
+    return next == params || EVP_CIPHER_CTX_set_params(d->ctx, params) == 1 ? 0 : -1;
+}
+
+/* EVP_Cipher is EVP_CipherUpdate without its checks for overlap and partial blocks. */
+static int openssl_update(direction *d, uint8_t *out, const uint8_t *in, size_t n)
+{
+    return n == 0 || EVP_Cipher(d->ctx, out, in, (unsigned)n) >= 0 ? 0 : -1;
 }
 
 static int openssl_seal(tp_aead *a, const tp_cipher *c, uint8_t *out, const uint8_t *in, size_t n, const uint8_t *ad,
                         size_t ad_n)
 {
     direction *d = &a->seal;
-    uint8_t nonce[NONCE];
-    put_nonce(nonce, c->nonce);
-    if (openssl_begin(d, c, nonce) != 0)
-        return -1;
-    if ((ad_n != 0 && EVP_Cipher(d->ctx, NULL, ad, (unsigned)ad_n) < 0) ||
-        (n != 0 && EVP_Cipher(d->ctx, out, in, (unsigned)n) < 0) || EVP_Cipher(d->ctx, out + n, NULL, 0) < 0 ||
-        EVP_CIPHER_CTX_ctrl(d->ctx, EVP_CTRL_AEAD_GET_TAG, TP_AEAD_TAG, out + n) != 1) {
-        d->serial = 0;
-        return -1;
-    }
-    return 0;
+    int none;
+    OSSL_PARAM tag[2] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, out + n, TP_AEAD_TAG),
+                         OSSL_PARAM_END};
+    if (openssl_begin(d, c, NULL) == 0 && openssl_update(d, NULL, ad, ad_n) == 0 &&
+        openssl_update(d, out, in, n) == 0 && EVP_EncryptFinal_ex(d->ctx, out + n, &none) == 1 &&
+        EVP_CIPHER_CTX_get_params(d->ctx, tag) == 1)
+        return 0;
+    d->serial = 0;
+    return -1;
 }
 
 static int openssl_open(tp_aead *a, const tp_cipher *c, uint8_t *buf, size_t n, const uint8_t *ad, size_t ad_n)
 {
     direction *d = &a->open;
     size_t plain = n - TP_AEAD_TAG;
-    uint8_t nonce[NONCE];
-    put_nonce(nonce, c->nonce);
-    if (openssl_begin(d, c, nonce) != 0)
-        return -1;
-    if (EVP_CIPHER_CTX_ctrl(d->ctx, EVP_CTRL_AEAD_SET_TAG, TP_AEAD_TAG, buf + plain) != 1 ||
-        (ad_n != 0 && EVP_Cipher(d->ctx, NULL, ad, (unsigned)ad_n) < 0) ||
-        (plain != 0 && EVP_Cipher(d->ctx, buf, buf, (unsigned)plain) < 0) ||
-        EVP_Cipher(d->ctx, buf + plain, NULL, 0) < 0) {
-        d->serial = 0;
-        return -1;
-    }
-    return 0;
+    int none;
+    if (openssl_begin(d, c, buf + plain) == 0 && openssl_update(d, NULL, ad, ad_n) == 0 &&
+        openssl_update(d, buf, buf, plain) == 0 && EVP_DecryptFinal_ex(d->ctx, buf + plain, &none) == 1)
+        return 0;
+    d->serial = 0;
+    return -1;
 }
 
 static int seal_with(tp_aead *a, tp_aead_kind kind, const tp_cipher *c, uint8_t *out, const uint8_t *in, size_t n,
@@ -120,6 +129,27 @@ static int open_with(tp_aead *a, tp_aead_kind kind, const tp_cipher *c, uint8_t 
     put_nonce(nonce, c->nonce);
     return crypto_aead_chacha20poly1305_ietf_decrypt_detached(buf, NULL, buf, plain, buf + plain, ad, ad_n, nonce,
                                                               c->key);
+}
+
+/* Do both libraries agree on two messages under one key, and does OpenSSL refuse a wrong tag? */
+static int openssl_works(tp_aead *a)
+{
+    static const uint8_t key[TP_AEAD_KEY] = {1};
+    uint8_t theirs[80 + TP_AEAD_TAG], ours[sizeof theirs];
+    tp_cipher c;
+    int good = 1;
+    tp_cipher_init(a, &c, key);
+    for (int i = 0; i < 3 && good; i++, c.nonce++) {
+        memset(theirs, i, sizeof theirs);
+        memset(ours, i, sizeof ours);
+        good = seal_with(a, TP_AEAD_SODIUM, &c, ours, ours, 80, key, 5) == 0 &&
+               seal_with(a, TP_AEAD_OPENSSL, &c, theirs, theirs, 80, key, 5) == 0 &&
+               memcmp(ours, theirs, sizeof ours) == 0 &&
+               open_with(a, TP_AEAD_OPENSSL, &c, theirs, sizeof theirs, key, 5) == 0 && theirs[79] == i;
+    }
+    good = good && open_with(a, TP_AEAD_OPENSSL, &c, ours, sizeof ours, key, 5) != 0;
+    tp_cipher_wipe(a, &c);
+    return good;
 }
 
 static uint64_t cpu_ns(void)
@@ -170,7 +200,7 @@ tp_aead *tp_aead_new(tp_aead_kind kind)
     a->kind = kind;
     if (kind == TP_AEAD_SODIUM)
         return a;
-    if (openssl_open_contexts(a) != 0) {
+    if (openssl_open_contexts(a) != 0 || !openssl_works(a)) {
         openssl_close_contexts(a);
         if (kind == TP_AEAD_OPENSSL) {
             free(a);

@@ -1,42 +1,17 @@
 /* Owns one side of a Noise XX handshake: the symmetric state and the three messages. */
 #include "noise.h"
+#include "hash.h"
 
 #include <sodium.h>
 #include <string.h>
 
-enum { DH = 32, HASH = 32, TAG = TP_AEAD_TAG, FAILED = -1 };
+enum { DH = 32, HASH = TP_HASH, TAG = TP_AEAD_TAG, FAILED = -1 };
 
 static const char protocol_name[32] = "Noise_XX_25519_ChaChaPoly_SHA256";
 
 static void mix_hash(tp_noise *x, const uint8_t *p, size_t n)
 {
-    crypto_hash_sha256_state s;
-    crypto_hash_sha256_init(&s);
-    crypto_hash_sha256_update(&s, x->h, HASH);
-    crypto_hash_sha256_update(&s, p, n);
-    crypto_hash_sha256_final(&s, x->h);
-}
-
-/* HKDF of the specification with two outputs; out1 may be ck itself. */
-static void hkdf2(const uint8_t ck[HASH], const uint8_t *input, size_t n, uint8_t out1[HASH], uint8_t out2[HASH])
-{
-    crypto_auth_hmacsha256_state s, keyed;
-    uint8_t temp[HASH], byte;
-    crypto_auth_hmacsha256_init(&s, ck, HASH);
-    crypto_auth_hmacsha256_update(&s, input, n);
-    crypto_auth_hmacsha256_final(&s, temp);
-    crypto_auth_hmacsha256_init(&keyed, temp, HASH);
-    s = keyed;
-    byte = 1;
-    crypto_auth_hmacsha256_update(&s, &byte, 1);
-    crypto_auth_hmacsha256_final(&s, out1);
-    byte = 2;
-    crypto_auth_hmacsha256_update(&keyed, out1, HASH);
-    crypto_auth_hmacsha256_update(&keyed, &byte, 1);
-    crypto_auth_hmacsha256_final(&keyed, out2);
-    sodium_memzero(temp, sizeof temp);
-    sodium_memzero(&keyed, sizeof keyed);
-    sodium_memzero(&s, sizeof s);
+    tp_sha256_2(x->h, x->h, HASH, p, n);
 }
 
 /* Mixes DH(secret, public) into the chaining key. -1 for a public key of low order. */
@@ -45,7 +20,7 @@ static int mix_dh(tp_noise *x, const uint8_t secret[DH], const uint8_t public_ke
     uint8_t shared[DH], key[TP_AEAD_KEY];
     if (crypto_scalarmult(shared, secret, public_key) != 0)
         return -1;
-    hkdf2(x->ck, shared, DH, x->ck, key);
+    tp_hkdf2(x->ck, shared, DH, x->ck, key);
     tp_cipher_wipe(x->aead, &x->k);
     tp_cipher_init(x->aead, &x->k, key);
     x->has_key = 1;
@@ -221,7 +196,7 @@ int tp_noise_read(tp_noise *x, uint8_t *msg, size_t n, uint8_t **payload, size_t
 void tp_noise_split(tp_noise *x, tp_cipher *send, tp_cipher *recv)
 {
     uint8_t k1[HASH], k2[HASH];
-    hkdf2(x->ck, NULL, 0, k1, k2);
+    tp_hkdf2(x->ck, NULL, 0, k1, k2);
     tp_cipher_init(x->aead, send, x->initiator ? k1 : k2);
     tp_cipher_init(x->aead, recv, x->initiator ? k2 : k1);
     sodium_memzero(k1, sizeof k1);
