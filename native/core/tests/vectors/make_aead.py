@@ -22,7 +22,7 @@ def main() -> None:
         for n in (0, 1, 16, 63, 64, 65, 200):
             cases.append((KEY, nonce, bytes(range(n % 48)), bytes(i * 7 & 255 for i in range(n))))
     assert sealed(*cases[0])[-16:] == RFC_TAG
-    print("/* Printed by aead.py. */")
+    print("/* Printed by make_aead.py. */")
     for key, nonce, ad, plain in cases:
         print(f'{{"{key.hex()}", {nonce}U,\n "{ad.hex()}",\n "{plain.hex()}",\n "{sealed(key, nonce, ad, plain).hex()}"}},')
 
