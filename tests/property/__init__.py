@@ -1,0 +1,1 @@
+"""State machines and policies under Hypothesis: what holds for every input."""

@@ -1,0 +1,1 @@
+"""State machines and policies, one example at a time, without sockets."""
