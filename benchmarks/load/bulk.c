@@ -4,16 +4,14 @@
 
 #include <stdio.h>
 
-static void run_for(flows *f, double seconds)
-{
+static void run_for(flows *f, double seconds) {
     uint64_t until = now_ns() + (uint64_t)(seconds * 1e9);
 
     while (now_ns() < until)
         loop_step(flows_fill(f) ? 0 : 20);
 }
 
-void measure_bulk(const plan *p)
-{
+void measure_bulk(const plan *p) {
     path *paths = paths_open(p->pairs, p->circuits, p->reference);
     flows f = flows_start(paths, p->circuits, p->frame, p->both_ways);
     uint64_t bytes, cpu, own, started;

@@ -1,4 +1,5 @@
-/* Circuits opened and closed per second: CONNECT, STOP accepted, both ends closed, on connections that exist already. */
+/* Circuits opened and closed per second: CONNECT, STOP accepted, both ends closed, on connections that exist
+ * already. */
 #include "measure.h"
 #include "stream.h"
 
@@ -20,52 +21,45 @@ static struct {
 
 static void start_one(peers *p);
 
-static void closed_there(stream *s, int reset)
-{
+static void closed_there(stream *s, int reset) {
     if (reset)
         die("a circuit was reset at its listener");
     stream_queue(s, NULL, 0, 1);
 }
 
-static void incoming(stream *s)
-{
+static void incoming(stream *s) {
     s->on_end = closed_there;
 }
 
-static void closed_here(stream *s, int reset)
-{
+static void closed_here(stream *s, int reset) {
     if (reset)
         die("a circuit was reset at its dialer");
     churn.done++;
     start_one(s->conn->user);
 }
 
-static void answered(stream *s, int status)
-{
+static void answered(stream *s, int status) {
     if (status != TP_OK)
         die("CONNECT was answered with %d", status);
     s->on_end = closed_here;
     stream_queue(s, NULL, 0, 1);
 }
 
-static void start_one(peers *p)
-{
+static void start_one(peers *p) {
     if (churn.started == churn.wanted)
         return;
     churn.started++;
     control_connect(p->a, &p->ids[1], answered, p);
 }
 
-static void reserved(stream *s, int status)
-{
+static void reserved(stream *s, int status) {
     if (status != TP_OK)
         die("RESERVE was answered with %d", status);
     stream_queue(s, NULL, 0, 1);
     churn.ready++;
 }
 
-static void pong(conn *c)
-{
+static void pong(conn *c) {
     peers *p = c->user;
 
     if (c == p->b)
@@ -74,16 +68,14 @@ static void pong(conn *c)
         churn.ready++;
 }
 
-static void down(conn *c, const char *reason)
-{
+static void down(conn *c, const char *reason) {
     (void)c;
     die("a connection was lost: %s", reason ? reason : "closed");
 }
 
 static const conn_events events = {.pong = pong, .incoming = incoming, .down = down};
 
-static void wait_until(const int *value, int wanted)
-{
+static void wait_until(const int *value, int wanted) {
     uint64_t deadline = now_ns() + (uint64_t)LIMIT_SECONDS * 1000000000;
 
     while (*value < wanted) {
@@ -94,8 +86,7 @@ static void wait_until(const int *value, int wanted)
 }
 
 /* Opens and closes `count` circuits, `depth` of each pair at a time. */
-static void run(peers *all, const plan *p, int count)
-{
+static void run(peers *all, const plan *p, int count) {
     churn.started = churn.done = 0;
     churn.wanted = count;
     for (int d = 0; d < p->depth; d++)
@@ -106,8 +97,7 @@ static void run(peers *all, const plan *p, int count)
     wait_until(&churn.done, count);
 }
 
-void measure_circuits(const plan *p)
-{
+void measure_circuits(const plan *p) {
     peers *all = calloc((size_t)p->pairs, sizeof *all);
     uint64_t cpu, started;
 
@@ -124,6 +114,6 @@ void measure_circuits(const plan *p)
     cpu = cpu_ns(p->relay);
     started = now_ns();
     run(all, p, p->count);
-    printf("{\"count\": %d, \"seconds\": %.6f, \"cpu_ns\": %llu}\n", p->count, (double)(now_ns() - started) / 1e9,
-           (unsigned long long)(cpu_ns(p->relay) - cpu));
+    printf("{\"count\": %d, \"seconds\": %.6f, \"cpu_ns\": %llu}\n", p->count,
+           (double)(now_ns() - started) / 1e9, (unsigned long long)(cpu_ns(p->relay) - cpu));
 }

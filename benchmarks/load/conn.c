@@ -18,16 +18,15 @@ conn_options options;
 static tp_aead *aead;
 static uint8_t scratch[RECV_MAX + 2 + TP_NOISE_MAX];
 
-/* The payload of the relay that was verified last: verifying it again for each of thousands of connections would
- * measure the load, not the relay. */
+/* The payload of the relay that was verified last: verifying it again for each of thousands of connections
+ * would measure the load, not the relay. */
 static struct {
     uint8_t bytes[TP_PAYLOAD_MAX], static_key[32];
     size_t n;
     int offers_yamux;
 } verified;
 
-void conn_init(void)
-{
+void conn_init(void) {
     aead = tp_aead_new(TP_AEAD_OPENSSL);
     if (!aead)
         die("no cipher");
@@ -35,15 +34,13 @@ void conn_init(void)
 
 /* ---- sending ---- */
 
-static void push(tp_bytequeue *q, const uint8_t *p, size_t n)
-{
+static void push(tp_bytequeue *q, const uint8_t *p, size_t n) {
     if (tp_bytequeue_push(q, p, n))
         die("out of memory");
 }
 
 /* Room for n bytes behind what is queued; the caller adds what it writes to out.end. */
-static uint8_t *outbox_room(outbox *o, size_t n)
-{
+static uint8_t *outbox_room(outbox *o, size_t n) {
     if (o->start == o->end)
         o->start = o->end = 0;
     if (o->capacity - o->end < n) {
@@ -60,24 +57,20 @@ static uint8_t *outbox_room(outbox *o, size_t n)
     return o->base + o->end;
 }
 
-static void send_plainly(conn *c, const void *p, size_t n)
-{
+static void send_plainly(conn *c, const void *p, size_t n) {
     memcpy(outbox_room(&c->out, n), p, n);
     c->out.end += n;
 }
 
-static void watch(conn *c)
-{
+static void watch(conn *c) {
     loop_watch(&c->io, EPOLLIN | (conn_backlog(c) || c->state == CONN_CONNECTING ? EPOLLOUT : 0));
 }
 
-void conn_queue(conn *c, const uint8_t *p, size_t n)
-{
+void conn_queue(conn *c, const uint8_t *p, size_t n) {
     push(&c->plain, p, n);
 }
 
-static void seal(conn *c, const uint8_t *p, size_t n)
-{
+static void seal(conn *c, const uint8_t *p, size_t n) {
     size_t m = n + TP_AEAD_TAG;
     uint8_t *message = outbox_room(&c->out, 2 + m);
 
@@ -88,8 +81,7 @@ static void seal(conn *c, const uint8_t *p, size_t n)
     c->out.end += 2 + m;
 }
 
-static void seal_queued(conn *c)
-{
+static void seal_queued(conn *c) {
     while (tp_bytequeue_size(&c->plain) > 0) {
         size_t n = tp_bytequeue_size(&c->plain);
 
@@ -99,16 +91,14 @@ static void seal_queued(conn *c)
     }
 }
 
-void conn_seal(conn *c, const uint8_t *p, size_t n)
-{
+void conn_seal(conn *c, const uint8_t *p, size_t n) {
     seal_queued(c);
     seal(c, p, n);
 }
 
-/* Bytes to hand to the next send: all, or one Noise message. The head is then the start of a message or the rest of one
- * that the socket did not take whole, which goes with the message behind it. */
-static size_t send_size(conn *c)
-{
+/* Bytes to hand to the next send: all, or one Noise message. The head is then the start of a message or the
+ * rest of one that the socket did not take whole, which goes with the message behind it. */
+static size_t send_size(conn *c) {
     const uint8_t *p = c->out.base + c->out.start;
     size_t n = conn_backlog(c), one;
 
@@ -118,8 +108,7 @@ static size_t send_size(conn *c)
     return one < n ? one : n;
 }
 
-void conn_flush(conn *c)
-{
+void conn_flush(conn *c) {
     if (c->state == CONN_CLOSED || c->state == CONN_CONNECTING)
         return;
     if (c->state >= CONN_MUXER)
@@ -145,8 +134,7 @@ void conn_flush(conn *c)
 
 /* ---- the way up ---- */
 
-static void send_noise(conn *c, const uint8_t *payload, size_t payload_n)
-{
+static void send_noise(conn *c, const uint8_t *payload, size_t payload_n) {
     uint8_t message[2 + 512];
     int n = tp_noise_write(c->noise, payload, payload_n, message + 2, sizeof message - 2);
 
@@ -157,8 +145,7 @@ static void send_noise(conn *c, const uint8_t *payload, size_t payload_n)
     send_plainly(c, message, 2 + (size_t)n);
 }
 
-static const char *come_up(conn *c)
-{
+static const char *come_up(conn *c) {
     c->state = CONN_UP;
     yamux_ping(c);
     if (c->on->up)
@@ -172,13 +159,13 @@ static const char *come_up(conn *c)
     return NULL;
 }
 
-static int verify_relay(const uint8_t *payload, size_t n, const uint8_t static_key[32])
-{
+static int verify_relay(const uint8_t *payload, size_t n, const uint8_t static_key[32]) {
     uint8_t peer_id[TP_PEER_ID_MAX];
     int peer_id_n;
     tp_payload p;
 
-    if (n == verified.n && !memcmp(payload, verified.bytes, n) && !memcmp(static_key, verified.static_key, 32))
+    if (n == verified.n && !memcmp(payload, verified.bytes, n) &&
+        !memcmp(static_key, verified.static_key, 32))
         return 0;
     if (tp_payload_get(payload, n, &p) || tp_payload_verify(&p, static_key, peer_id, &peer_id_n))
         return -1;
@@ -190,8 +177,7 @@ static int verify_relay(const uint8_t *payload, size_t n, const uint8_t static_k
 }
 
 /* The relay's handshake message: verifies it, sends ours, and starts yamux or its negotiation. */
-static const char *finish_noise(conn *c, uint8_t *message, size_t n)
-{
+static const char *finish_noise(conn *c, uint8_t *message, size_t n) {
     uint8_t *payload;
     size_t payload_n;
 
@@ -211,16 +197,17 @@ static const char *finish_noise(conn *c, uint8_t *message, size_t n)
     return NULL;
 }
 
-/* Takes the lines "/multistream/1.0.0" and `protocol` off the queue. 1: both there; 0: not yet; -1: something else. */
-static int agreed(tp_bytequeue *q, const char *protocol)
-{
+/* Takes the lines "/multistream/1.0.0" and `protocol` off the queue. 1: both there; 0: not yet; -1: something
+ * else. */
+static int agreed(tp_bytequeue *q, const char *protocol) {
     const char *want[2] = {"/multistream/1.0.0", protocol};
     size_t used = 0;
 
     for (int i = 0; i < 2; i++) {
         const uint8_t *text;
         size_t text_n;
-        int n = tp_multistream_get(q->base ? tp_bytequeue_head(q) + used : NULL, tp_bytequeue_size(q) - used, &text, &text_n);
+        int n = tp_multistream_get(q->base ? tp_bytequeue_head(q) + used : NULL, tp_bytequeue_size(q) - used,
+                                   &text, &text_n);
 
         if (n <= 0)
             return n;
@@ -233,8 +220,7 @@ static int agreed(tp_bytequeue *q, const char *protocol)
 }
 
 /* Decrypted bytes, to whoever they belong to at this point. */
-static const char *input(conn *c, const uint8_t *p, size_t n)
-{
+static const char *input(conn *c, const uint8_t *p, size_t n) {
     int ready;
 
     switch (c->state) {
@@ -253,8 +239,7 @@ static const char *input(conn *c, const uint8_t *p, size_t n)
 /* ---- receiving ---- */
 
 /* Uses up the whole messages at p; *used is their size. */
-static const char *messages(conn *c, uint8_t *p, size_t n, size_t *used)
-{
+static const char *messages(conn *c, uint8_t *p, size_t n, size_t *used) {
     const char *reason = NULL;
 
     *used = 0;
@@ -275,8 +260,7 @@ static const char *messages(conn *c, uint8_t *p, size_t n, size_t *used)
     return reason;
 }
 
-static const char *receive(conn *c)
-{
+static const char *receive(conn *c) {
     size_t kept = tp_bytequeue_size(&c->in), used, n;
     const char *reason;
     ssize_t got = recv(c->io.fd, scratch + kept, RECV_MAX, 0);
@@ -312,8 +296,7 @@ static const char *receive(conn *c)
     return NULL;
 }
 
-static void connected(conn *c)
-{
+static void connected(conn *c) {
     int error = 0;
     socklen_t n = sizeof error;
 
@@ -326,8 +309,7 @@ static void connected(conn *c)
     send_plainly(c, HEADER_LINE "\x07/noise\n", 20 + 8);
 }
 
-static void ready(source *s, uint32_t events)
-{
+static void ready(source *s, uint32_t events) {
     conn *c = (conn *)s;
 
     if (c->state == CONN_CONNECTING) {
@@ -345,8 +327,7 @@ static void ready(source *s, uint32_t events)
 
 /* ---- beginning and end ---- */
 
-static conn *conn_new(const conn_events *on, void *user, uint32_t source_address)
-{
+static conn *conn_new(const conn_events *on, void *user, uint32_t source_address) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source_address)};
     conn *c = calloc(1, sizeof *c);
     int yes = 1;
@@ -373,8 +354,7 @@ static conn *conn_new(const conn_events *on, void *user, uint32_t source_address
     return c;
 }
 
-conn *conn_dial(const identity *self, const conn_events *on, void *user, uint32_t source_address)
-{
+conn *conn_dial(const identity *self, const conn_events *on, void *user, uint32_t source_address) {
     conn *c = conn_new(on, user, source_address);
 
     c->self = self;
@@ -386,8 +366,7 @@ conn *conn_dial(const identity *self, const conn_events *on, void *user, uint32_
     return c;
 }
 
-conn *conn_dial_fixed(int side, void (*on_fixed)(conn *c, const uint8_t *p, size_t n), void *user)
-{
+conn *conn_dial_fixed(int side, void (*on_fixed)(conn *c, const uint8_t *p, size_t n), void *user) {
     static const conn_events none = {0};
     conn *c = conn_new(&none, user, 0);
     int error = 0;
@@ -397,7 +376,8 @@ conn *conn_dial_fixed(int side, void (*on_fixed)(conn *c, const uint8_t *p, size
 
     FD_ZERO(&writable);
     FD_SET(c->io.fd, &writable);
-    if (select(c->io.fd + 1, NULL, &writable, NULL, NULL) != 1 || getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &error, &n) || error)
+    if (select(c->io.fd + 1, NULL, &writable, NULL, NULL) != 1 ||
+        getsockopt(c->io.fd, SOL_SOCKET, SO_ERROR, &error, &n) || error)
         die("the reference does not answer");
     memset(key, 0x10 + 2 * side, 32);
     tp_cipher_init(aead, &c->tx, key);
@@ -409,8 +389,7 @@ conn *conn_dial_fixed(int side, void (*on_fixed)(conn *c, const uint8_t *p, size
     return c;
 }
 
-void conn_finish(conn *c)
-{
+void conn_finish(conn *c) {
     uint8_t frame[TP_YAMUX_HEADER];
 
     if (c->state == CONN_CLOSED || c->half_closed)
@@ -421,8 +400,7 @@ void conn_finish(conn *c)
     conn_flush(c);
 }
 
-void conn_close(conn *c, const char *reason)
-{
+void conn_close(conn *c, const char *reason) {
     if (c->state == CONN_CLOSED)
         return;
     c->state = CONN_CLOSED;

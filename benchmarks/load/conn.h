@@ -1,5 +1,6 @@
-/* A connection of the load generator to a relay: socket, multistream, Noise XX as initiator, then yamux; or, to the C
- * reference, Noise frames under fixed keys with nothing inside. Owns its socket, ciphers, buffers and streams. */
+/* A connection of the load generator to a relay: socket, multistream, Noise XX as initiator, then yamux; or,
+ * to the C reference, Noise frames under fixed keys with nothing inside. Owns its socket, ciphers, buffers
+ * and streams. */
 #ifndef LOAD_CONN_H
 #define LOAD_CONN_H
 #include "aead.h"
@@ -15,18 +16,28 @@
 struct conn;
 struct stream;
 
-typedef enum { CONN_CONNECTING, CONN_SECURITY, CONN_NOISE, CONN_MUXER, CONN_UP, CONN_FIXED, CONN_CLOSED } conn_state;
+typedef enum {
+    CONN_CONNECTING,
+    CONN_SECURITY,
+    CONN_NOISE,
+    CONN_MUXER,
+    CONN_UP,
+    CONN_FIXED,
+    CONN_CLOSED
+} conn_state;
 
-/* What a measurement wants to hear of its connections. `down` gets the reason; the connection is freed after it. */
+/* What a measurement wants to hear of its connections. `down` gets the reason; the connection is freed after
+ * it. */
 typedef struct {
-    void (*up)(struct conn *c);                      /* yamux runs */
-    void (*pong)(struct conn *c);                    /* the first ping was answered: the relay has finished its handshake */
-    void (*incoming)(struct stream *s);              /* a circuit to us was accepted (STOP answered) */
-    void (*identified)(struct conn *c);              /* we have answered the relay's identify */
+    void (*up)(struct conn *c);   /* yamux runs */
+    void (*pong)(struct conn *c); /* the first ping was answered: the relay has finished its handshake */
+    void (*incoming)(struct stream *s); /* a circuit to us was accepted (STOP answered) */
+    void (*identified)(struct conn *c); /* we have answered the relay's identify */
     void (*down)(struct conn *c, const char *reason);
 } conn_events;
 
-/* Sealed, to be sent: base[start..end). Keeps its memory, because bulk would otherwise allocate for every send. */
+/* Sealed, to be sent: base[start..end). Keeps its memory, because bulk would otherwise allocate for every
+ * send. */
 typedef struct {
     uint8_t *base;
     size_t start, end, capacity;
@@ -40,13 +51,13 @@ typedef struct conn {
     void *user;
     tp_noise *noise; /* while handshaking */
     tp_cipher tx, rx;
-    int offers_yamux;  /* the relay named yamux in its handshake payload */
-    tp_bytequeue in;   /* received, not yet a whole message */
+    int offers_yamux;   /* the relay named yamux in its handshake payload */
+    tp_bytequeue in;    /* received, not yet a whole message */
     tp_bytequeue inner; /* decrypted, waiting for the muxer's negotiation */
     tp_bytequeue plain; /* to be sealed at the next flush */
     outbox out;
-    int filling;       /* may take bulk in this round */
-    int half_closed;   /* we have sent everything there will be */
+    int filling;     /* may take bulk in this round */
+    int half_closed; /* we have sent everything there will be */
     /* yamux */
     tp_idmap streams;
     uint32_t next_id;
@@ -80,7 +91,9 @@ void conn_seal(conn *c, const uint8_t *p, size_t n);
 /* Seals what is queued and sends what the socket takes; may close the connection. */
 void conn_flush(conn *c);
 /* Bytes sealed that the kernel has not taken yet. */
-static inline size_t conn_backlog(const conn *c) { return c->out.end - c->out.start; }
+static inline size_t conn_backlog(const conn *c) {
+    return c->out.end - c->out.start;
+}
 /* Says go away, sends the rest, closes our half, waits for the relay to close: then down(c, NULL). */
 void conn_finish(conn *c);
 /* Closes at once and calls down(c, reason). */

@@ -1,5 +1,5 @@
-/* Control streams: multistream-select, identify, ping, HOP and STOP. Outgoing ones propose their protocol and send their
- * message in one flight, as go-libp2p does for protocols that it knows. */
+/* Control streams: multistream-select, identify, ping, HOP and STOP. Outgoing ones propose their protocol and
+ * send their message in one flight, as go-libp2p does for protocols that it knows. */
 #include "identify_pb.h"
 #include "multistream.h"
 #include "stream.h"
@@ -17,13 +17,11 @@ enum { MESSAGE_MAX = 16384 };
 /* Steps of a stream that we opened, and of one that the relay opened. */
 enum { OUT_HEADER, OUT_PROTOCOL, OUT_ANSWER, OUT_DONE, IN_HEADER, IN_PROTOCOL, IN_STOP, IN_DONE };
 
-static size_t put_line(uint8_t *p, const char *text)
-{
+static size_t put_line(uint8_t *p, const char *text) {
     return (size_t)tp_multistream_put(p, 128, text, strlen(text));
 }
 
-static size_t put_message(uint8_t *p, const uint8_t *message, int n)
-{
+static size_t put_message(uint8_t *p, const uint8_t *message, int n) {
     size_t head;
 
     if (n < 0)
@@ -33,8 +31,7 @@ static size_t put_message(uint8_t *p, const uint8_t *message, int n)
     return head + (size_t)n;
 }
 
-static void send_line(stream *s, const char *text, int fin)
-{
+static void send_line(stream *s, const char *text, int fin) {
     uint8_t line[128];
 
     stream_queue(s, line, put_line(line, text), fin);
@@ -43,15 +40,15 @@ static void send_line(stream *s, const char *text, int fin)
 /* ---- what has come in ---- */
 
 /* 1 and the next line, without its newline; 0: not whole yet. */
-static int next_line(stream *s, size_t *used, char line[TP_MULTISTREAM_LINE_MAX + 1])
-{
+static int next_line(stream *s, size_t *used, char line[TP_MULTISTREAM_LINE_MAX + 1]) {
     const uint8_t *text;
     size_t n;
     int took;
 
     if (tp_bytequeue_size(&s->in) == *used)
         return 0;
-    took = tp_multistream_get(tp_bytequeue_head(&s->in) + *used, tp_bytequeue_size(&s->in) - *used, &text, &n);
+    took =
+        tp_multistream_get(tp_bytequeue_head(&s->in) + *used, tp_bytequeue_size(&s->in) - *used, &text, &n);
     if (took < 0)
         die("not a multistream line");
     if (took == 0)
@@ -63,8 +60,7 @@ static int next_line(stream *s, size_t *used, char line[TP_MULTISTREAM_LINE_MAX 
 }
 
 /* 1 and the next length-prefixed message; 0: not whole yet. */
-static int next_message(stream *s, size_t *used, tp_slice *m)
-{
+static int next_message(stream *s, size_t *used, tp_slice *m) {
     const uint8_t *p;
     size_t n = tp_bytequeue_size(&s->in) - *used;
     uint64_t size;
@@ -84,8 +80,7 @@ static int next_message(stream *s, size_t *used, tp_slice *m)
 }
 
 /* Hands the rest of the negotiation's bytes to whoever has the stream now. */
-static void hand_over(stream *s, size_t used)
-{
+static void hand_over(stream *s, size_t used) {
     tp_bytequeue rest = s->in;
 
     if (!s->id) /* freed by its new owner */
@@ -98,18 +93,15 @@ static void hand_over(stream *s, size_t used)
 
 /* ---- streams that the relay opens ---- */
 
-static void echo(stream *s, const uint8_t *p, size_t n)
-{
+static void echo(stream *s, const uint8_t *p, size_t n) {
     stream_queue(s, p, n, 0);
 }
 
-static void ignore(stream *s, const uint8_t *p, size_t n)
-{
+static void ignore(stream *s, const uint8_t *p, size_t n) {
     (void)s, (void)p, (void)n;
 }
 
-static void answer_identify(stream *s)
-{
+static void answer_identify(stream *s) {
     uint8_t bytes[1024], message[512];
     tp_identify m = {.key_pb = {s->conn->self->key_pb, TP_ED25519_PB}};
     static const char *protocols[] = {IDENTIFY, PING, STOP};
@@ -123,8 +115,7 @@ static void answer_identify(stream *s)
         s->conn->on->identified(s->conn);
 }
 
-static void answer_stop(stream *s, tp_slice message)
-{
+static void answer_stop(stream *s, tp_slice message) {
     tp_circuit_msg got, ok = {.type = TP_STOP_STATUS, .status = TP_OK};
     uint8_t bytes[64], body[32];
 
@@ -137,8 +128,7 @@ static void answer_stop(stream *s, tp_slice message)
     s->conn->on->incoming(s);
 }
 
-static int accept_protocol(stream *s, const char *line)
-{
+static int accept_protocol(stream *s, const char *line) {
     if (strcmp(line, STOP) && strcmp(line, PING) && strcmp(line, IDENTIFY)) {
         send_line(s, "na", 0);
         return IN_PROTOCOL;
@@ -152,8 +142,7 @@ static int accept_protocol(stream *s, const char *line)
     return IN_DONE;
 }
 
-static void incoming(stream *s, const uint8_t *p, size_t n)
-{
+static void incoming(stream *s, const uint8_t *p, size_t n) {
     char line[TP_MULTISTREAM_LINE_MAX + 1];
     size_t used = 0;
     tp_slice m;
@@ -181,14 +170,12 @@ static void incoming(stream *s, const uint8_t *p, size_t n)
         tp_bytequeue_drop(&s->in, used);
 }
 
-static void incoming_end(stream *s, int reset)
-{
+static void incoming_end(stream *s, int reset) {
     if (!reset && !s->fin_sent)
         stream_queue(s, NULL, 0, 1);
 }
 
-void control_accept(stream *s)
-{
+void control_accept(stream *s) {
     s->step = IN_HEADER;
     s->on_data = incoming;
     s->on_end = incoming_end;
@@ -196,8 +183,7 @@ void control_accept(stream *s)
 
 /* ---- streams that we open ---- */
 
-static int answer_status(stream *s, tp_slice m)
-{
+static int answer_status(stream *s, tp_slice m) {
     tp_circuit_msg got;
 
     if (!strcmp(s->want, IDENTIFY))
@@ -205,8 +191,7 @@ static int answer_status(stream *s, tp_slice m)
     return tp_hop_get(m.p, m.n, &got) || got.type != TP_HOP_STATUS ? -1 : got.status;
 }
 
-static void outgoing(stream *s, const uint8_t *p, size_t n)
-{
+static void outgoing(stream *s, const uint8_t *p, size_t n) {
     char line[TP_MULTISTREAM_LINE_MAX + 1];
     size_t used = 0;
     tp_slice m;
@@ -232,8 +217,7 @@ static void outgoing(stream *s, const uint8_t *p, size_t n)
         tp_bytequeue_drop(&s->in, used);
 }
 
-static void outgoing_end(stream *s, int reset)
-{
+static void outgoing_end(stream *s, int reset) {
     if (s->step != OUT_DONE) {
         s->step = OUT_DONE;
         s->on_answer(s, -1);
@@ -243,8 +227,7 @@ static void outgoing_end(stream *s, int reset)
 }
 
 static stream *propose(conn *c, const char *protocol, const uint8_t *message, int message_n,
-                       void (*on_answer)(stream *s, int status), void *user)
-{
+                       void (*on_answer)(stream *s, int status), void *user) {
     stream *s = stream_open(c);
     uint8_t bytes[512];
     size_t n = put_line(bytes, HEADER);
@@ -262,23 +245,24 @@ static stream *propose(conn *c, const char *protocol, const uint8_t *message, in
     return s;
 }
 
-stream *control_reserve(conn *c, void (*on_answer)(stream *s, int status), void *user)
-{
+stream *control_reserve(conn *c, void (*on_answer)(stream *s, int status), void *user) {
     tp_circuit_msg m = {.type = TP_HOP_RESERVE, .status = -1};
     uint8_t body[64];
 
     return propose(c, HOP, body, tp_hop_put(body, sizeof body, &m), on_answer, user);
 }
 
-stream *control_connect(conn *c, const identity *target, void (*on_answer)(stream *s, int status), void *user)
-{
-    tp_circuit_msg m = {.type = TP_HOP_CONNECT, .status = -1, .has_peer = 1, .peer_id = {target->peer_id, (size_t)target->peer_id_n}};
+stream *control_connect(conn *c, const identity *target, void (*on_answer)(stream *s, int status),
+                        void *user) {
+    tp_circuit_msg m = {.type = TP_HOP_CONNECT,
+                        .status = -1,
+                        .has_peer = 1,
+                        .peer_id = {target->peer_id, (size_t)target->peer_id_n}};
     uint8_t body[128];
 
     return propose(c, HOP, body, tp_hop_put(body, sizeof body, &m), on_answer, user);
 }
 
-stream *control_identify(conn *c, void (*on_answer)(stream *s, int status), void *user)
-{
+stream *control_identify(conn *c, void (*on_answer)(stream *s, int status), void *user) {
     return propose(c, IDENTIFY, NULL, 0, on_answer, user);
 }

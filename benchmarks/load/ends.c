@@ -13,8 +13,7 @@ static struct {
     int status;
 } setup;
 
-static void wait_for(const int *value, int wanted, const char *what)
-{
+static void wait_for(const int *value, int wanted, const char *what) {
     uint64_t deadline = now_ns() + (uint64_t)SETUP_SECONDS * 1000000000;
 
     while (*value < wanted) {
@@ -24,27 +23,23 @@ static void wait_for(const int *value, int wanted, const char *what)
     }
 }
 
-static void pong(conn *c)
-{
+static void pong(conn *c) {
     (void)c;
     setup.up++;
 }
 
-static void down(conn *c, const char *reason)
-{
+static void down(conn *c, const char *reason) {
     (void)c;
     die("a connection was lost: %s", reason ? reason : "closed");
 }
 
-static void data_in(stream *s, const uint8_t *p, size_t n)
-{
+static void data_in(stream *s, const uint8_t *p, size_t n) {
     end *e = s->user;
 
     e->on_data(e, p, n);
 }
 
-static void end_in(stream *s, int reset)
-{
+static void end_in(stream *s, int reset) {
     end *e = s->user;
 
     if (reset)
@@ -53,14 +48,12 @@ static void end_in(stream *s, int reset)
         e->on_fin(e);
 }
 
-static void unexpected(end *e, const uint8_t *p, size_t n)
-{
+static void unexpected(end *e, const uint8_t *p, size_t n) {
     (void)e, (void)p, (void)n;
     die("bytes came in before any were sent");
 }
 
-static void attach(end *e, stream *s)
-{
+static void attach(end *e, stream *s) {
     e->conn = s->conn;
     e->stream = s;
     e->on_data = unexpected;
@@ -71,22 +64,19 @@ static void attach(end *e, stream *s)
 
 static end *next_a, *next_b;
 
-static void incoming(stream *s)
-{
+static void incoming(stream *s) {
     attach(next_b, s);
     setup.accepted = s;
 }
 
-static void reserved(stream *s, int status)
-{
+static void reserved(stream *s, int status) {
     if (status != TP_OK)
         die("RESERVE was answered with %d", status);
     stream_queue(s, NULL, 0, 1);
     setup.reserved++;
 }
 
-static void dialed(stream *s, int status)
-{
+static void dialed(stream *s, int status) {
     if (status != TP_OK)
         die("CONNECT was answered with %d", status);
     attach(next_a, s);
@@ -95,8 +85,7 @@ static void dialed(stream *s, int status)
 
 static const conn_events events = {.pong = pong, .incoming = incoming, .down = down};
 
-static void circuits_open(path *all, int pairs, int paths)
-{
+static void circuits_open(path *all, int pairs, int paths) {
     identity *ids = identity_pool(1, 2 * (size_t)pairs);
     conn **a = calloc((size_t)pairs, sizeof *a), **b = calloc((size_t)pairs, sizeof *b);
 
@@ -128,15 +117,13 @@ static void circuits_open(path *all, int pairs, int paths)
     free(b);
 }
 
-static void fixed_in(conn *c, const uint8_t *p, size_t n)
-{
+static void fixed_in(conn *c, const uint8_t *p, size_t n) {
     end *e = c->user;
 
     e->on_data(e, p, n);
 }
 
-path *paths_open(int pairs, int paths, int reference)
-{
+path *paths_open(int pairs, int paths, int reference) {
     path *all = calloc((size_t)paths, sizeof *all);
 
     if (!all)
@@ -155,23 +142,20 @@ path *paths_open(int pairs, int paths, int reference)
     return all;
 }
 
-size_t end_room(const end *e)
-{
+size_t end_room(const end *e) {
     if (!e->stream)
         return SIZE_MAX;
     return e->stream->send_window > 0 ? (size_t)e->stream->send_window : 0;
 }
 
-void end_seal(end *e, uint8_t *frame, size_t n)
-{
+void end_seal(end *e, uint8_t *frame, size_t n) {
     if (e->stream)
         stream_seal(e->stream, frame, n);
     else
         conn_seal(e->conn, frame + FRAME_HEAD, n);
 }
 
-void end_fin(end *e)
-{
+void end_fin(end *e) {
     stream_queue(e->stream, NULL, 0, 1);
     conn_flush(e->conn);
 }

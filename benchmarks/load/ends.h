@@ -1,5 +1,5 @@
-/* The two ends of a path through the relay under test: a circuit between two of our peers, or a pair of sockets of the
- * C reference. Measurements see no difference. */
+/* The two ends of a path through the relay under test: a circuit between two of our peers, or a pair of
+ * sockets of the C reference. Measurements see no difference. */
 #ifndef LOAD_ENDS_H
 #define LOAD_ENDS_H
 #include "stream.h"
@@ -19,8 +19,8 @@ typedef struct {
 /* Room for a yamux header that a frame handed to end_seal must leave in front of its bytes. */
 enum { FRAME_HEAD = TP_YAMUX_HEADER };
 
-/* Opens `paths` paths over `pairs` pairs of connections, path i on pair i mod pairs; returns when all are open. Any
- * connection that is lost from here on ends the program. */
+/* Opens `paths` paths over `pairs` pairs of connections, path i on pair i mod pairs; returns when all are
+ * open. Any connection that is lost from here on ends the program. */
 path *paths_open(int pairs, int paths, int reference);
 /* Bytes that may be sent now. */
 size_t end_room(const end *e);

@@ -6,9 +6,9 @@
 
 enum { MARK = 1024, BATCH = 256 * 1024, FINISH_SECONDS = 20 };
 
-/* Calls the part of each mark that lies in [offset, offset + n): writes it into p, or compares it; -1 when it differs. */
-static int marks(const flow *f, uint64_t offset, uint8_t *p, size_t n, int compare)
-{
+/* Calls the part of each mark that lies in [offset, offset + n): writes it into p, or compares it; -1 when it
+ * differs. */
+static int marks(const flow *f, uint64_t offset, uint8_t *p, size_t n, int compare) {
     for (uint64_t k = offset / MARK; k * MARK < offset + n; k++) {
         uint64_t value = f->salt ^ k, start = k * MARK, end = start + sizeof value;
 
@@ -24,8 +24,7 @@ static int marks(const flow *f, uint64_t offset, uint8_t *p, size_t n, int compa
     return 0;
 }
 
-static void arrived(end *e, const uint8_t *p, size_t n)
-{
+static void arrived(end *e, const uint8_t *p, size_t n) {
     flow *f = e->user;
 
     if (marks(f, f->received, (uint8_t *)p, n, 1))
@@ -33,15 +32,13 @@ static void arrived(end *e, const uint8_t *p, size_t n)
     f->received += n;
 }
 
-static void finished(end *e)
-{
+static void finished(end *e) {
     flow *f = e->user;
 
     f->finished = 1;
 }
 
-flows flows_start(path *paths, int n, size_t frame, int both_ways)
-{
+flows flows_start(path *paths, int n, size_t frame, int both_ways) {
     flows f = {.n = n * (both_ways ? 2 : 1), .frame = frame};
 
     f.all = calloc((size_t)f.n, sizeof *f.all);
@@ -61,10 +58,9 @@ flows flows_start(path *paths, int n, size_t frame, int both_ways)
     return f;
 }
 
-/* One frame, shorter where the window ends: go-yamux grants nothing more to a sender that leaves the end of its window
- * unused. 0 when there is no window. */
-static int send_frame(flows *f, flow *one)
-{
+/* One frame, shorter where the window ends: go-yamux grants nothing more to a sender that leaves the end of
+ * its window unused. 0 when there is no window. */
+static int send_frame(flows *f, flow *one) {
     size_t room = end_room(one->from), n = room < f->frame ? room : f->frame;
 
     if (n == 0)
@@ -75,8 +71,7 @@ static int send_frame(flows *f, flow *one)
     return 1;
 }
 
-int flows_fill(flows *f)
-{
+int flows_fill(flows *f) {
     int more = 0;
 
     for (int i = 0; i < f->n; i++)
@@ -103,8 +98,7 @@ int flows_fill(flows *f)
     return more;
 }
 
-uint64_t flows_received(const flows *f)
-{
+uint64_t flows_received(const flows *f) {
     uint64_t total = 0;
 
     for (int i = 0; i < f->n; i++)
@@ -112,16 +106,14 @@ uint64_t flows_received(const flows *f)
     return total;
 }
 
-static int all_finished(const flows *f)
-{
+static int all_finished(const flows *f) {
     for (int i = 0; i < f->n; i++)
         if (f->all[i].to->stream ? !f->all[i].finished : f->all[i].received < f->all[i].sent)
             return 0;
     return 1;
 }
 
-void flows_finish(flows *f)
-{
+void flows_finish(flows *f) {
     uint64_t deadline = now_ns() + (uint64_t)FINISH_SECONDS * 1000000000;
 
     for (int i = 0; i < f->n; i++)
@@ -134,5 +126,6 @@ void flows_finish(flows *f)
     }
     for (int i = 0; i < f->n; i++)
         if (f->all[i].received != f->all[i].sent)
-            die("flow %d: %llu bytes sent, %llu received", i, (unsigned long long)f->all[i].sent, (unsigned long long)f->all[i].received);
+            die("flow %d: %llu bytes sent, %llu received", i, (unsigned long long)f->all[i].sent,
+                (unsigned long long)f->all[i].received);
 }

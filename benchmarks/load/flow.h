@@ -1,5 +1,5 @@
-/* Bulk data over a path, one direction: frames of one size as fast as windows and sockets take them, checked where they
- * arrive. Every 1,024 bytes of a flow begin with a number that the receiver knows. */
+/* Bulk data over a path, one direction: frames of one size as fast as windows and sockets take them, checked
+ * where they arrive. Every 1,024 bytes of a flow begin with a number that the receiver knows. */
 #ifndef LOAD_FLOW_H
 #define LOAD_FLOW_H
 #include "ends.h"

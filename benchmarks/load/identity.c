@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-void identity_make(identity *id, uint64_t number)
-{
+void identity_make(identity *id, uint64_t number) {
     static const char prefix[] = "noise-libp2p-static-key:";
     uint8_t seed[32], public_key[32], secret_key[64], signature[64], message[sizeof prefix - 1 + 32];
 
-    crypto_generichash(seed, 32, (const uint8_t *)&number, sizeof number, (const uint8_t *)"ed25519 of load", 15);
+    crypto_generichash(seed, 32, (const uint8_t *)&number, sizeof number, (const uint8_t *)"ed25519 of load",
+                       15);
     crypto_sign_seed_keypair(public_key, secret_key, seed);
     tp_ed25519_pb(public_key, id->key_pb);
     id->peer_id_n = tp_peer_id_of_key(id->key_pb, TP_ED25519_PB, id->peer_id);
@@ -24,8 +24,7 @@ void identity_make(identity *id, uint64_t number)
     id->payload_n = tp_payload_put(id->payload, id->key_pb, signature, 1);
 }
 
-identity *identity_pool(uint64_t first, size_t n)
-{
+identity *identity_pool(uint64_t first, size_t n) {
     identity *pool = calloc(n, sizeof *pool);
 
     if (!pool)

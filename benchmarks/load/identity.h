@@ -1,4 +1,5 @@
-/* Identities of the load's peers: an Ed25519 key, a Noise static key, the handshake payload that binds them. */
+/* Identities of the load's peers: an Ed25519 key, a Noise static key, the handshake payload that binds them.
+ */
 #ifndef LOAD_IDENTITY_H
 #define LOAD_IDENTITY_H
 #include "handshake_payload.h"

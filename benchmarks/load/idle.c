@@ -14,8 +14,7 @@ static struct {
 
 static void start_one(void);
 
-static void reserved(stream *s, int status)
-{
+static void reserved(stream *s, int status) {
     if (status != TP_OK)
         die("RESERVE was answered with %d", status);
     stream_queue(s, NULL, 0, 1);
@@ -23,21 +22,18 @@ static void reserved(stream *s, int status)
     start_one();
 }
 
-static void pong(conn *c)
-{
+static void pong(conn *c) {
     control_reserve(c, reserved, NULL);
 }
 
-static void down(conn *c, const char *reason)
-{
+static void down(conn *c, const char *reason) {
     (void)c;
     die("an idle connection was lost: %s", reason ? reason : "closed");
 }
 
 static const conn_events events = {.pong = pong, .down = down};
 
-static void start_one(void)
-{
+static void start_one(void) {
     if (hold.started == hold.wanted)
         return;
     conn_dial(&hold.ids[hold.started], &events, NULL, source_address(hold.p, hold.started));
@@ -45,8 +41,7 @@ static void start_one(void)
 }
 
 /* Raises the number of reservations to this many, `depth` at a time. */
-static void reserve(int wanted)
-{
+static void reserve(int wanted) {
     uint64_t deadline = now_ns() + (uint64_t)LIMIT_SECONDS * 1000000000;
 
     hold.wanted = wanted;
@@ -59,16 +54,14 @@ static void reserve(int wanted)
     }
 }
 
-static void stay(double seconds)
-{
+static void stay(double seconds) {
     uint64_t until = now_ns() + (uint64_t)(seconds * 1e9);
 
     while (now_ns() < until)
         loop_step(50);
 }
 
-void measure_idle(const plan *p)
-{
+void measure_idle(const plan *p) {
     uint64_t before, after, cpu;
 
     hold.p = p;
@@ -82,6 +75,6 @@ void measure_idle(const plan *p)
     cpu = cpu_ns(p->relay);
     stay(1);
     cpu = cpu_ns(p->relay) - cpu;
-    printf("{\"count\": %d, \"before_kib\": %llu, \"after_kib\": %llu, \"idle_cpu_ns_per_s\": %llu}\n", p->count,
-           (unsigned long long)before, (unsigned long long)after, (unsigned long long)cpu);
+    printf("{\"count\": %d, \"before_kib\": %llu, \"after_kib\": %llu, \"idle_cpu_ns_per_s\": %llu}\n",
+           p->count, (unsigned long long)before, (unsigned long long)after, (unsigned long long)cpu);
 }

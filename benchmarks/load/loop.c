@@ -15,8 +15,7 @@ static int epoll_fd;
 static void *condemned[CONDEMNED_MAX];
 static int condemned_n;
 
-void die(const char *format, ...)
-{
+void die(const char *format, ...) {
     va_list args;
 
     fputs("load: ", stderr);
@@ -27,15 +26,13 @@ void die(const char *format, ...)
     exit(1);
 }
 
-void loop_init(void)
-{
+void loop_init(void) {
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd < 0)
         die("epoll: %s", strerror(errno));
 }
 
-void loop_watch(source *s, uint32_t events)
-{
+void loop_watch(source *s, uint32_t events) {
     struct epoll_event e = {.events = events, .data.ptr = s};
     int op = events == 0 ? EPOLL_CTL_DEL : s->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
 
@@ -46,8 +43,7 @@ void loop_watch(source *s, uint32_t events)
     s->events = events;
 }
 
-void loop_step(int timeout_ms)
-{
+void loop_step(int timeout_ms) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(epoll_fd, events, EVENTS, timeout_ms);
 
@@ -61,15 +57,13 @@ void loop_step(int timeout_ms)
         free(condemned[--condemned_n]);
 }
 
-void loop_free_later(void *p)
-{
+void loop_free_later(void *p) {
     if (condemned_n == CONDEMNED_MAX)
         die("too much freed in one step");
     condemned[condemned_n++] = p;
 }
 
-static uint64_t clock_ns(clockid_t id)
-{
+static uint64_t clock_ns(clockid_t id) {
     struct timespec t;
 
     if (clock_gettime(id, &t))
@@ -77,13 +71,11 @@ static uint64_t clock_ns(clockid_t id)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-uint64_t now_ns(void)
-{
+uint64_t now_ns(void) {
     return clock_ns(CLOCK_MONOTONIC);
 }
 
-uint64_t cpu_ns(pid_t pid)
-{
+uint64_t cpu_ns(pid_t pid) {
     clockid_t id;
     int error = clock_getcpuclockid(pid, &id);
 
@@ -92,8 +84,7 @@ uint64_t cpu_ns(pid_t pid)
     return clock_ns(id);
 }
 
-uint64_t private_kib(pid_t pid)
-{
+uint64_t private_kib(pid_t pid) {
     char path[64], line[256];
     uint64_t total = 0, kib;
     FILE *f;

@@ -1,5 +1,5 @@
-/* Round trips: a message goes from one end to the other and back, one at a time; optionally while a second circuit of
- * the same two peers moves bulk. */
+/* Round trips: a message goes from one end to the other and back, one at a time; optionally while a second
+ * circuit of the same two peers moves bulk. */
 #include "flow.h"
 #include "measure.h"
 
@@ -18,16 +18,14 @@ static struct {
     int n;
 } game;
 
-static void serve_ball(void)
-{
+static void serve_ball(void) {
     game.back = 0;
     game.sent = now_ns();
     end_seal(game.near, game.message, game.size);
     conn_flush(game.near->conn);
 }
 
-static void returned(end *e, const uint8_t *p, size_t n)
-{
+static void returned(end *e, const uint8_t *p, size_t n) {
     uint64_t now = now_ns();
 
     (void)e, (void)p;
@@ -39,8 +37,7 @@ static void returned(end *e, const uint8_t *p, size_t n)
     serve_ball();
 }
 
-static void hit_back(end *e, const uint8_t *p, size_t n)
-{
+static void hit_back(end *e, const uint8_t *p, size_t n) {
     static uint8_t frame[FRAME_HEAD + 65536];
 
     memcpy(frame + FRAME_HEAD, p, n);
@@ -48,20 +45,17 @@ static void hit_back(end *e, const uint8_t *p, size_t n)
     conn_flush(e->conn);
 }
 
-static int by_size(const void *a, const void *b)
-{
+static int by_size(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
     return x < y ? -1 : x > y;
 }
 
-static double percentile_us(double q)
-{
+static double percentile_us(double q) {
     return game.n ? game.samples[(size_t)(q * (game.n - 1))] / 1e3 : 0;
 }
 
-void measure_rtt(const plan *p)
-{
+void measure_rtt(const plan *p) {
     path *paths = paths_open(1, p->beside ? 2 : 1, p->reference);
     flows f = {0};
     uint64_t until, moved, cpu, started;
@@ -89,7 +83,8 @@ void measure_rtt(const plan *p)
     cpu = cpu_ns(p->relay) - cpu;
     moved = flows_received(&f) - moved;
     qsort(game.samples, (size_t)game.n, sizeof *game.samples, by_size);
-    printf("{\"samples\": %d, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"cpu_ns\": %llu, \"bulk_bytes\": %llu, \"seconds\": %.6f}\n",
+    printf("{\"samples\": %d, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"cpu_ns\": %llu, "
+           "\"bulk_bytes\": %llu, \"seconds\": %.6f}\n",
            game.n, percentile_us(0.5), percentile_us(0.99), percentile_us(1), (unsigned long long)cpu,
            (unsigned long long)moved, (double)(now_ns() - started) / 1e9);
 }

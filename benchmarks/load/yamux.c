@@ -10,30 +10,26 @@ uint32_t fixed_window;
 
 /* ---- out ---- */
 
-static void frame(conn *c, uint8_t type, uint16_t flags, uint32_t id, uint32_t length)
-{
+static void frame(conn *c, uint8_t type, uint16_t flags, uint32_t id, uint32_t length) {
     uint8_t head[TP_YAMUX_HEADER];
 
     tp_yamux_put(head, type, flags, id, length);
     conn_queue(c, head, sizeof head);
 }
 
-static uint16_t take_flags(stream *s, uint16_t more)
-{
+static uint16_t take_flags(stream *s, uint16_t more) {
     uint16_t flags = s->first_flags | more;
 
     s->first_flags = 0;
     return flags;
 }
 
-void yamux_ping(conn *c)
-{
+void yamux_ping(conn *c) {
     c->ping_sent = now_ns();
     frame(c, TP_YAMUX_PING, TP_YAMUX_SYN, 0, 0x70696e67);
 }
 
-static stream *stream_new(conn *c, uint32_t id, uint16_t first_flags)
-{
+static stream *stream_new(conn *c, uint32_t id, uint16_t first_flags) {
     stream *s = calloc(1, sizeof *s);
 
     if (!s || tp_idmap_put(&c->streams, id, s))
@@ -46,16 +42,14 @@ static stream *stream_new(conn *c, uint32_t id, uint16_t first_flags)
     return s;
 }
 
-stream *stream_open(conn *c)
-{
+stream *stream_open(conn *c) {
     stream *s = stream_new(c, c->next_id, TP_YAMUX_SYN);
 
     c->next_id += 2;
     return s;
 }
 
-static void stream_free(stream *s)
-{
+static void stream_free(stream *s) {
     conn *c = s->conn;
 
     if (c->body_stream == s)
@@ -66,16 +60,14 @@ static void stream_free(stream *s)
     loop_free_later(s);
 }
 
-static void stream_end(stream *s, int reset)
-{
+static void stream_end(stream *s, int reset) {
     if (s->on_end)
         s->on_end(s, reset);
     if (s->id && (reset || (s->fin_sent && s->fin_got)))
         stream_free(s);
 }
 
-void stream_queue(stream *s, const uint8_t *p, size_t n, int fin)
-{
+void stream_queue(stream *s, const uint8_t *p, size_t n, int fin) {
     frame(s->conn, TP_YAMUX_DATA, take_flags(s, fin ? TP_YAMUX_FIN : 0), s->id, (uint32_t)n);
     if (n)
         conn_queue(s->conn, p, n);
@@ -87,26 +79,24 @@ void stream_queue(stream *s, const uint8_t *p, size_t n, int fin)
     }
 }
 
-void stream_seal(stream *s, uint8_t *bytes, size_t n)
-{
+void stream_seal(stream *s, uint8_t *bytes, size_t n) {
     size_t total = TP_YAMUX_HEADER + n;
 
     tp_yamux_put(bytes, TP_YAMUX_DATA, take_flags(s, 0), s->id, (uint32_t)n);
     for (size_t done = 0; done < total; done += TP_NOISE_PLAIN_MAX)
-        conn_seal(s->conn, bytes + done, total - done < TP_NOISE_PLAIN_MAX ? total - done : TP_NOISE_PLAIN_MAX);
+        conn_seal(s->conn, bytes + done,
+                  total - done < TP_NOISE_PLAIN_MAX ? total - done : TP_NOISE_PLAIN_MAX);
     s->send_window -= (int64_t)n;
 }
 
-void stream_reset(stream *s)
-{
+void stream_reset(stream *s) {
     frame(s->conn, TP_YAMUX_WINDOW_UPDATE, TP_YAMUX_RST, s->id, 0);
     stream_free(s);
 }
 
-/* Grants what was consumed once that is half of the window. Like go's, the window doubles when half of it lasted less
- * than four round trips. */
-static void top_up(stream *s)
-{
+/* Grants what was consumed once that is half of the window. Like go's, the window doubles when half of it
+ * lasted less than four round trips. */
+static void top_up(stream *s) {
     uint64_t now;
 
     if (s->recv_max - s->recv_window < s->recv_max / 2)
@@ -123,8 +113,7 @@ static void top_up(stream *s)
 
 /* ---- in ---- */
 
-static const char *flags_in(conn *c, stream *s, uint16_t flags)
-{
+static const char *flags_in(conn *c, stream *s, uint16_t flags) {
     if (!s)
         return NULL;
     if (flags & TP_YAMUX_RST) {
@@ -136,8 +125,7 @@ static const char *flags_in(conn *c, stream *s, uint16_t flags)
     return c->state == CONN_CLOSED ? "" : NULL;
 }
 
-static stream *lookup(conn *c, const tp_yamux_header *h)
-{
+static stream *lookup(conn *c, const tp_yamux_header *h) {
     stream *s = tp_idmap_get(&c->streams, h->stream);
 
     if (!s && (h->flags & TP_YAMUX_SYN)) {
@@ -147,8 +135,7 @@ static stream *lookup(conn *c, const tp_yamux_header *h)
     return s;
 }
 
-static const char *ping(conn *c, const tp_yamux_header *h)
-{
+static const char *ping(conn *c, const tp_yamux_header *h) {
     if (h->flags & TP_YAMUX_SYN) {
         frame(c, TP_YAMUX_PING, TP_YAMUX_ACK, 0, h->length);
         return NULL;
@@ -161,8 +148,7 @@ static const char *ping(conn *c, const tp_yamux_header *h)
     return c->state == CONN_CLOSED ? "" : NULL;
 }
 
-static const char *header_in(conn *c, const tp_yamux_header *h)
-{
+static const char *header_in(conn *c, const tp_yamux_header *h) {
     stream *s;
 
     if (h->version != 0 || h->type > TP_YAMUX_GO_AWAY)
@@ -192,8 +178,7 @@ static const char *header_in(conn *c, const tp_yamux_header *h)
     }
 }
 
-static const char *body_in(conn *c, const uint8_t *p, size_t n)
-{
+static const char *body_in(conn *c, const uint8_t *p, size_t n) {
     stream *s = c->body_stream;
 
     c->body -= (uint32_t)n;
@@ -207,8 +192,7 @@ static const char *body_in(conn *c, const uint8_t *p, size_t n)
     return c->state == CONN_CLOSED ? "" : NULL;
 }
 
-const char *yamux_input(conn *c, const uint8_t *p, size_t n)
-{
+const char *yamux_input(conn *c, const uint8_t *p, size_t n) {
     const char *reason = NULL;
 
     while (n > 0 && !reason) {
@@ -236,8 +220,7 @@ const char *yamux_input(conn *c, const uint8_t *p, size_t n)
     return reason;
 }
 
-void yamux_drop_streams(conn *c)
-{
+void yamux_drop_streams(conn *c) {
     uint32_t cursor = 0;
     stream *s;
 

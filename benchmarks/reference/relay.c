@@ -1,13 +1,14 @@
 /* The C reference: the least work a relay that terminates Noise on both sides can do.
  *
- * One thread, epoll, OpenSSL's ChaCha20-Poly1305. A read of at most 256 KiB, open and seal of every whole frame in
- * place, one send per read. Frames are Noise's: two bytes of length, ciphertext, tag. Keys are fixed: there is no
- * handshake, no muxer, no limit and no accounting. Sockets are paired in the order in which they connect.
+ * One thread, epoll, OpenSSL's ChaCha20-Poly1305. A read of at most 256 KiB, open and seal of every whole
+ * frame in place, one send per read. Frames are Noise's: two bytes of length, ciphertext, tag. Keys are
+ * fixed: there is no handshake, no muxer, no limit and no accounting. Sockets are paired in the order in
+ * which they connect.
  *
  *   relay serve            listens on 127.0.0.1, prints "port N", relays until its standard input closes
- *   relay aead FRAME MIB   opens and seals MIB of FRAME-byte plaintexts in memory, prints the CPU nanoseconds taken
- *   relay replay FILE KEY  the work of `serve` on the recorded bytes of FILE sealed under KEY (64 hex digits), without
- *                          sockets; what it would have sent is discarded; prints frames and plaintext bytes
+ *   relay aead FRAME MIB   opens and seals MIB of FRAME-byte plaintexts in memory, prints the CPU nanoseconds
+ * taken relay replay FILE KEY  the work of `serve` on the recorded bytes of FILE sealed under KEY (64 hex
+ * digits), without sockets; what it would have sent is discarded; prints frames and plaintext bytes
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +27,7 @@
 
 enum { READ_MAX = 256 * 1024, FRAME_MAX = 2 + 65535, TAG = 16, PLAIN_MAX = 65519, EVENTS = 64 };
 
-static void die(const char *what)
-{
+static void die(const char *what) {
     fprintf(stderr, "reference: %s: %s\n", what, errno ? strerror(errno) : "failed");
     exit(1);
 }
@@ -39,16 +39,14 @@ typedef struct {
     uint64_t nonce;
 } cipher;
 
-static void cipher_init(cipher *c, const uint8_t key[32], int seals)
-{
+static void cipher_init(cipher *c, const uint8_t key[32], int seals) {
     c->nonce = 0;
     c->ctx = EVP_CIPHER_CTX_new();
     if (!c->ctx || EVP_CipherInit_ex(c->ctx, EVP_chacha20_poly1305(), NULL, key, NULL, seals) != 1)
         die("cipher");
 }
 
-static void set_nonce(cipher *c)
-{
+static void set_nonce(cipher *c) {
     uint8_t iv[12] = {0};
     uint64_t n = c->nonce++;
 
@@ -59,27 +57,26 @@ static void set_nonce(cipher *c)
 }
 
 /* Both work in place on n bytes of plaintext with the tag behind them. */
-static int open_frame(cipher *c, uint8_t *p, int n)
-{
+static int open_frame(cipher *c, uint8_t *p, int n) {
     int done;
 
     set_nonce(c);
     return EVP_CIPHER_CTX_ctrl(c->ctx, EVP_CTRL_AEAD_SET_TAG, TAG, p + n) == 1 &&
-           EVP_DecryptUpdate(c->ctx, p, &done, p, n) == 1 && EVP_DecryptFinal_ex(c->ctx, p + done, &done) == 1;
+           EVP_DecryptUpdate(c->ctx, p, &done, p, n) == 1 &&
+           EVP_DecryptFinal_ex(c->ctx, p + done, &done) == 1;
 }
 
-static int seal_frame(cipher *c, uint8_t *p, int n)
-{
+static int seal_frame(cipher *c, uint8_t *p, int n) {
     int done;
 
     set_nonce(c);
-    return EVP_EncryptUpdate(c->ctx, p, &done, p, n) == 1 && EVP_EncryptFinal_ex(c->ctx, p + done, &done) == 1 &&
+    return EVP_EncryptUpdate(c->ctx, p, &done, p, n) == 1 &&
+           EVP_EncryptFinal_ex(c->ctx, p + done, &done) == 1 &&
            EVP_CIPHER_CTX_ctrl(c->ctx, EVP_CTRL_AEAD_GET_TAG, TAG, p + n) == 1;
 }
 
 /* The keys of side 0 or 1 of every pair: what the client seals under (up) and what it opens with (down). */
-static void fixed_key(uint8_t key[32], int side, int down)
-{
+static void fixed_key(uint8_t key[32], int side, int down) {
     memset(key, 0x10 + 2 * side + down, 32);
 }
 
@@ -88,14 +85,14 @@ static void fixed_key(uint8_t key[32], int side, int down)
 typedef struct {
     cipher in, out;
     int from, to;
-    size_t sent, sealed, filled; /* buffer: sent ≤ sealed (whole frames, sealed anew) ≤ filled (as received) */
+    size_t sent, sealed,
+        filled; /* buffer: sent ≤ sealed (whole frames, sealed anew) ≤ filled (as received) */
     uint64_t frames, bytes;
     uint8_t buffer[READ_MAX + FRAME_MAX];
 } direction;
 
 /* Opens and seals every whole frame that has come in. 0, or -1 when one is forged. */
-static int reseal(direction *d)
-{
+static int reseal(direction *d) {
     while (d->filled - d->sealed >= 2) {
         uint8_t *p = d->buffer + d->sealed;
         size_t n = (size_t)p[0] << 8 | p[1];
@@ -114,8 +111,7 @@ static int reseal(direction *d)
 }
 
 /* Makes room: moves the frame that is still incomplete to the front. */
-static void rewind_buffer(direction *d)
-{
+static void rewind_buffer(direction *d) {
     memmove(d->buffer, d->buffer + d->sealed, d->filled - d->sealed);
     d->filled -= d->sealed;
     d->sent = d->sealed = 0;
@@ -142,8 +138,7 @@ typedef struct pair {
 static int epoll_fd;
 static pair *graveyard;
 
-static void control(side *s, int op, uint32_t events)
-{
+static void control(side *s, int op, uint32_t events) {
     struct epoll_event e = {.events = events, .data.ptr = s};
 
     if (epoll_ctl(epoll_fd, op, s->fd, &e))
@@ -151,14 +146,12 @@ static void control(side *s, int op, uint32_t events)
     s->events = events;
 }
 
-static void watch(side *s, uint32_t events)
-{
+static void watch(side *s, uint32_t events) {
     if (s->events != events)
         control(s, EPOLL_CTL_MOD, events);
 }
 
-static void pair_close(pair *p)
-{
+static void pair_close(pair *p) {
     for (int i = 0; i < 2; i++) {
         close(p->s[i].fd);
         p->s[i].fd = -1;
@@ -169,8 +162,7 @@ static void pair_close(pair *p)
     graveyard = p;
 }
 
-static void pair_open(int first, int second)
-{
+static void pair_open(int first, int second) {
     pair *p = calloc(1, sizeof *p);
     int fds[2] = {first, second};
 
@@ -188,9 +180,9 @@ static void pair_open(int first, int second)
     }
 }
 
-/* Sends what direction i has sealed; asks for writability when not all of it went, for more input when it did. */
-static int flush(pair *p, int i)
-{
+/* Sends what direction i has sealed; asks for writability when not all of it went, for more input when it
+ * did. */
+static int flush(pair *p, int i) {
     direction *d = &p->d[i];
     side *from = &p->s[i], *to = &p->s[1 - i];
 
@@ -214,8 +206,7 @@ static int flush(pair *p, int i)
     return 0;
 }
 
-static int receive(pair *p, int i)
-{
+static int receive(pair *p, int i) {
     direction *d = &p->d[i];
     ssize_t n = recv(p->s[i].fd, d->buffer + d->filled, READ_MAX, MSG_DONTWAIT);
 
@@ -230,39 +221,36 @@ static int receive(pair *p, int i)
     return reseal(d) ? -1 : flush(p, i);
 }
 
-static int finished(const pair *p, int i)
-{
+static int finished(const pair *p, int i) {
     return p->ended[i] && p->d[i].sent == p->d[i].sealed;
 }
 
-static void handle(side *s, uint32_t events)
-{
+static void handle(side *s, uint32_t events) {
     pair *p = s->pair;
 
     int dead = (events & EPOLLERR) || ((events & EPOLLHUP) && !(events & EPOLLIN));
 
     if (s->fd < 0)
         return;
-    if (dead || ((events & EPOLLOUT) && flush(p, 1 - s->index)) || ((events & s->events & EPOLLIN) && receive(p, s->index)) ||
-        (finished(p, 0) && finished(p, 1)))
+    if (dead || ((events & EPOLLOUT) && flush(p, 1 - s->index)) ||
+        ((events & s->events & EPOLLIN) && receive(p, s->index)) || (finished(p, 0) && finished(p, 1)))
         pair_close(p);
 }
 
-static int listen_on_loopback(void)
-{
+static int listen_on_loopback(void) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a, n) || listen(fd, 1024) || getsockname(fd, (struct sockaddr *)&a, &n))
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, n) || listen(fd, 1024) ||
+        getsockname(fd, (struct sockaddr *)&a, &n))
         die("listen");
     printf("port %d\n", ntohs(a.sin_port));
     fflush(stdout);
     return fd;
 }
 
-static void serve(void)
-{
+static void serve(void) {
     side input = {.fd = 0}, listener = {.fd = listen_on_loopback()};
     int waiting = -1;
 
@@ -304,17 +292,16 @@ static void serve(void)
 
 /* ---- in memory ---- */
 
-static uint64_t cpu_ns(void)
-{
+static uint64_t cpu_ns(void) {
     struct timespec t;
 
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* Opening and sealing under one key and nonce gives the same bytes again, so the frames of one read are used over and over. */
-static void aead_only(int frame, uint64_t total)
-{
+/* Opening and sealing under one key and nonce gives the same bytes again, so the frames of one read are used
+ * over and over. */
+static void aead_only(int frame, uint64_t total) {
     static uint8_t buffer[READ_MAX + FRAME_MAX];
     static const uint8_t key[32] = {1};
     int frames = READ_MAX / (frame + 2 + TAG) > 0 ? READ_MAX / (frame + 2 + TAG) : 1;
@@ -337,13 +324,13 @@ static void aead_only(int frame, uint64_t total)
                 die("aead");
         }
     }
-    printf("{\"bytes\": %" PRIu64 ", \"cpu_ns\": %" PRIu64 "}\n", rounds * (uint64_t)frames * (uint64_t)frame, cpu_ns() - started);
+    printf("{\"bytes\": %" PRIu64 ", \"cpu_ns\": %" PRIu64 "}\n", rounds * (uint64_t)frames * (uint64_t)frame,
+           cpu_ns() - started);
 }
 
 /* Not inlined, so that callgrind can start and stop counting at it. */
 __attribute__((noinline)) void replay_bytes(direction *d, const uint8_t *p, size_t n);
-void replay_bytes(direction *d, const uint8_t *p, size_t n)
-{
+void replay_bytes(direction *d, const uint8_t *p, size_t n) {
     while (n > 0) {
         size_t take = n < READ_MAX ? n : READ_MAX;
 
@@ -358,8 +345,7 @@ void replay_bytes(direction *d, const uint8_t *p, size_t n)
     }
 }
 
-static void replay(const char *path, const char *hex)
-{
+static void replay(const char *path, const char *hex) {
     direction *d = calloc(1, sizeof *d);
     uint8_t key[32], *bytes;
     struct stat st;
@@ -368,7 +354,8 @@ static void replay(const char *path, const char *hex)
     for (int i = 0; i < 32; i++)
         if (sscanf(hex + 2 * i, "%2hhx", &key[i]) != 1)
             die("replay: the key has 64 hex digits");
-    if (!d || fd < 0 || fstat(fd, &st) || !(bytes = malloc((size_t)st.st_size)) || read(fd, bytes, (size_t)st.st_size) != st.st_size)
+    if (!d || fd < 0 || fstat(fd, &st) || !(bytes = malloc((size_t)st.st_size)) ||
+        read(fd, bytes, (size_t)st.st_size) != st.st_size)
         die(path);
     cipher_init(&d->in, key, 0);
     cipher_init(&d->out, key, 1);
@@ -376,8 +363,7 @@ static void replay(const char *path, const char *hex)
     printf("{\"frames\": %" PRIu64 ", \"bytes\": %" PRIu64 "}\n", d->frames, d->bytes);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "serve"))
         serve();
     else if (argc == 4 && !strcmp(argv[1], "aead"))
