@@ -2,7 +2,7 @@
 # A package is asked for only when a probe fails, so a machine that brings its own compilers keeps them.
 
 MIN_PYTHON='(3, 11)'
-MIN_GO=1.25
+MIN_GO=1.26
 MIN_NODE=20
 MIN_RUST=1.88
 
