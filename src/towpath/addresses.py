@@ -13,7 +13,16 @@ from typing import Final, NamedTuple
 
 from towpath.errors import AddressError
 
-__all__ = ["Address", "parse", "peer_id_to_bytes", "peer_id_to_text", "to_bytes", "to_text"]
+__all__ = [
+    "Address",
+    "base58_decode",
+    "base58_encode",
+    "parse",
+    "peer_id_to_bytes",
+    "peer_id_to_text",
+    "to_bytes",
+    "to_text",
+]
 
 MAX_BYTES: Final = 512
 MAX_TEXT: Final = 2048
@@ -88,14 +97,14 @@ _BY_CODE: Final = {code: (code, name, kind) for code, name, kind in _PROTOCOLS}
 def peer_id_to_text(data: bytes) -> str:
     """Base58 text of a peer id's bytes, as every libp2p program prints it."""
     _check_peer_id(data)
-    return _base58_encode(data)
+    return base58_encode(data)
 
 
 def peer_id_to_bytes(text: str) -> bytes:
     """Bytes of a peer id given as base58btc (12D3Koo…, Qm…) or as a CIDv1 (bafz…, k51…)."""
     if not text or len(text) > 128:
         raise AddressError(f"a peer id has 46 to 62 characters, not {len(text)}")
-    raw = _cid_to_bytes(text) if text[0] in "bk" else _base58_decode(text)
+    raw = _cid_to_bytes(text) if text[0] in "bk" else base58_decode(text)
     _check_peer_id(raw, text)
     return raw
 
@@ -131,7 +140,9 @@ def to_text(data: bytes) -> str:
 
 
 def parse(text: str) -> Address:
-    """Endpoint, peer id and relay target of an address that towpath can use: TCP on an IP address or DNS name."""
+    """Endpoint, peer id and relay target of an address that towpath can use: TCP on an IP address or DNS
+    name.
+    """
     parts = [(name, value) for _, name, _, value in _split(text)]
     if parts[0][0] not in ("ip4", "ip6", "dns4", "dns6", "dns"):
         raise AddressError(f"{text!r} must begin with /ip4, /ip6, /dns, /dns4 or /dns6")
@@ -243,7 +254,8 @@ def _check_peer_id(raw: bytes, text: str | None = None) -> None:
         raise AddressError(f"{shown} is not a peer id; one looks like 12D3KooW…")
 
 
-def _base58_encode(data: bytes) -> str:
+def base58_encode(data: bytes) -> str:
+    """Base58 text, without a checksum."""
     number = int.from_bytes(data, "big")
     digits = []
     while number:
@@ -253,12 +265,13 @@ def _base58_encode(data: bytes) -> str:
     return "1" * zeros + "".join(reversed(digits))
 
 
-def _base58_decode(text: str) -> bytes:
+def base58_decode(text: str) -> bytes:
+    """Bytes of base58 text. Takes quadratic time: the caller bounds the length."""
     number = 0
     for c in text:
         digit = _BASE58_VALUE.get(c)
         if digit is None:
-            raise AddressError(f"{text!r} is not a peer id: {c!r} is no base58 character")
+            raise AddressError(f"{text!r} cannot be read: {c!r} is no base58 character")
         number = number * 58 + digit
     zeros = len(text) - len(text.lstrip("1"))
     return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")

@@ -39,8 +39,8 @@ class SettingsError(TowpathError):
     """A setting's key or value is wrong, and nothing was applied.
 
     `key` and `value` are what was given, `allowed` says what may stand there, `nearest` is the right key
-    that looks most like a wrong one (None for a wrong value), `source` says where it was given (a file, a variable,
-    `--set`).
+    that looks most like a wrong one (None for a wrong value), `source` says where it was given (a file, a
+    variable, `--set`).
     """
 
     def __init__(

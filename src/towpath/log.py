@@ -1,4 +1,5 @@
-"""Logging: structlog events with stable names, peer ids shortened, addresses hidden unless the owner wants them.
+"""Logging: structlog events with stable names, peer ids shortened, addresses hidden unless the owner wants
+them.
 
 `configure` is for programs (the command line calls it); a library user's own structlog set-up is left alone.
 """

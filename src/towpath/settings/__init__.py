@@ -1,8 +1,8 @@
 """Typed settings: what every part of a node is told, from a file, the environment and overrides, all checked.
 
-`Settings.load` reads and checks everything before it returns anything, so nothing is ever half-applied. A later
-source wins: defaults of the mode, then DIR/config.toml, then the environment (TOWPATH_RELAY__MODE), then
-overrides (`--set`).
+`Settings.load` reads and checks everything before it returns anything, so nothing is ever half-applied. A
+later source wins: defaults of the mode, then DIR/config.toml, then the environment (TOWPATH_RELAY__MODE),
+then overrides (`--set`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelaySettings(_Section, frozen=True):
-    """`relay.*`. A limit that is None is unlimited; sizes in bytes, rates in bytes per second, times in seconds."""
+    """`relay.*`. A limit that is None is unlimited; sizes in bytes, rates in bytes per second, times in
+    seconds.
+    """
 
     mode: RelayMode
     max_bandwidth_per_hour: int | None
@@ -190,7 +192,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         environ: Mapping[str, str] | None = None,
         source: str = "an override",
     ) -> Settings:
-        """Settings from config.toml in `data` (if given), `environ` (default: the process's) and `overrides` by key.
+        """Settings from config.toml in `data` (if given), `environ` (default: the process's) and
+        `overrides` by key.
 
         Raises SettingsError for the first key or value that is wrong, naming `source` for an override.
         """
@@ -222,7 +225,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**built, given=given)  # type: ignore[arg-type]
 
     def changed(self, changes: Mapping[str, object], *, source: str = "a change") -> Settings:
-        """These settings with some keys set anew; defaults follow a change of the mode. Raises SettingsError."""
+        """These settings with some keys set anew; defaults follow a change of the mode. Raises
+        SettingsError.
+        """
         given = dict(self.given)
         for name, value in changes.items():
             given[name] = (_check(name, value, source), source)
@@ -296,7 +301,9 @@ def _read_file(path: Path) -> dict[str, object]:
 
 
 def flatten(tables: Mapping[str, object]) -> dict[str, object]:
-    """`{"relay": {"mode": …}}` as `{"relay.mode": …}`; what is no table keeps its name and is refused later."""
+    """`{"relay": {"mode": …}}` as `{"relay.mode": …}`; what is no table keeps its name and is refused
+    later.
+    """
     out: dict[str, object] = {}
     for section, table in tables.items():
         if isinstance(table, Mapping):

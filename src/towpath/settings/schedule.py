@@ -37,7 +37,8 @@ class Schedule(tuple[Slot, ...]):
 
 
 class ScheduleKind:
-    """Rules `DAYS HOURS WHAT`, of which later ones win: `mon-fri 09-17 off`, `sat,sun 00-24 20Mbit/s`, `daily 22-06 open`.
+    """Rules `DAYS HOURS WHAT`, of which later ones win: `mon-fri 09-17 off`, `sat,sun 00-24 20Mbit/s`,
+    `daily 22-06 open`.
 
     Hours that wrap go on into the next day. Hours that no rule names are open.
     """
@@ -53,7 +54,8 @@ class ScheduleKind:
             text = value.strip()
             if text.startswith("[") and text.endswith("]"):
                 text = text[1:-1]
-            # Between rules stands a semicolon or a comma followed by a rule; days have commas of their own, without spaces.
+            # Between rules stands a semicolon or a comma followed by a rule; days have commas of their own,
+            # without spaces.
             value = [
                 part.strip().strip("\"'") for part in re.split(r";|,\s+|,(?=[\"'])", text) if part.strip()
             ]

@@ -1,7 +1,8 @@
-"""The table of settings: every key with its kind, its default in each mode and its meaning. Everything else reads this table.
+"""The table of settings: every key with its kind, its default in each mode and its meaning. Everything else
+reads this table.
 
-The names are a contract with scripts and files; tests/unit/test_settings_schema.py compares them with the structs of
-`towpath.settings`.
+The names are a contract with scripts and files; tests/unit/test_settings_schema.py compares them with the
+structs of `towpath.settings`.
 """
 
 from __future__ import annotations
@@ -68,14 +69,16 @@ _TABLE: Final = (
         "relay.mode",
         Choice(*MODES),
         _same("client"),
-        "What the node does for others: nothing, relay within a volunteer's limits, or relay as its only job.",
+        "What the node does for others: nothing, relay within a volunteer's limits, or relay as its "
+        "only job.",
     ),
     *(
         Key(
             f"relay.max_bandwidth_per_{period}",
             _SIZE,
             _dedicated(default, "unlimited"),
-            f"Most that is relayed in {article} {period}: the larger of bytes sent and received on relay sockets.",
+            f"Most that is relayed in {article} {period}: the larger of bytes sent and received on "
+            f"relay sockets.",
             later=True,
         )
         for article, period, default in (
@@ -88,7 +91,8 @@ _TABLE: Final = (
         "relay.max_rate",
         Rate(1, auto=True),
         _dedicated(AUTO, "unlimited"),
-        "How fast relay sockets are served at most. `auto`: half of the line's best seen upload, 250kB/s until one was seen.",
+        "How fast relay sockets are served at most. `auto`: half of the line's best seen upload, "
+        "250kB/s until one was seen.",
         later=True,
     ),
     Key("relay.only_when_idle", _BOOL, _same(False), "Relay only while nobody uses the machine.", later=True),
@@ -128,7 +132,8 @@ _TABLE: Final = (
         "relay.circuit_data",
         _SIZE,
         _same("unlimited"),
-        "Most that one circuit carries in each direction. A limit makes go and js applications refuse it unless they opt in.",
+        "Most that one circuit carries in each direction. A limit makes go and js applications "
+        "refuse it unless they opt in.",
     ),
     Key(
         "relay.circuit_duration",
@@ -214,7 +219,8 @@ _TABLE: Final = (
         "network.max_connections",
         Count(1, auto=True),
         _same(AUTO),
-        "How many connections may be open at once. `auto`: as many as the limit of open files leaves room for.",
+        "How many connections may be open at once. `auto`: as many as the limit of open files "
+        "leaves room for.",
     ),
     Key(
         "network.workers",

@@ -1,7 +1,7 @@
 """The kinds of values a setting can have: how each is read from text or TOML, written back, and described.
 
-Pure; used by the schema and by the command line (`--expires 2h`). A kind's `read` raises ValueError with what is
-allowed.
+Pure; used by the schema and by the command line (`--expires 2h`). A kind's `read` raises ValueError with
+what is allowed.
 """
 
 from __future__ import annotations
