@@ -7,8 +7,7 @@
 enum { SMALLEST = 64 };
 
 /* Moves the contents to the front of a piece of this capacity (at least the size). */
-static int resize(tp_bytequeue *q, size_t capacity)
-{
+static int resize(tp_bytequeue *q, size_t capacity) {
     size_t n = tp_bytequeue_size(q);
     uint8_t *base = malloc(capacity);
     if (base == NULL)
@@ -20,8 +19,7 @@ static int resize(tp_bytequeue *q, size_t capacity)
     return 0;
 }
 
-int tp_bytequeue_push(tp_bytequeue *q, const uint8_t *p, size_t n)
-{
+int tp_bytequeue_push(tp_bytequeue *q, const uint8_t *p, size_t n) {
     size_t size = tp_bytequeue_size(q);
     if (n == 0)
         return 0;
@@ -33,8 +31,8 @@ int tp_bytequeue_push(tp_bytequeue *q, const uint8_t *p, size_t n)
             q->start = 0;
             q->end = size;
         } else {
-            /* Room for the new bytes and for as many again as were there: a single push takes what it needs, many
-             * small ones double the memory. */
+            /* Room for the new bytes and for as many again as were there: a single push takes what it needs,
+             * many small ones double the memory. */
             size_t capacity = 2 * size + n;
             if (resize(q, capacity < SMALLEST ? SMALLEST : capacity) != 0)
                 return -1;
@@ -45,8 +43,7 @@ int tp_bytequeue_push(tp_bytequeue *q, const uint8_t *p, size_t n)
     return 0;
 }
 
-void tp_bytequeue_drop(tp_bytequeue *q, size_t n)
-{
+void tp_bytequeue_drop(tp_bytequeue *q, size_t n) {
     q->start += n;
     size_t size = tp_bytequeue_size(q);
     if (size == 0)
@@ -55,8 +52,7 @@ void tp_bytequeue_drop(tp_bytequeue *q, size_t n)
         (void)resize(q, 2 * size < SMALLEST ? SMALLEST : 2 * size); /* kept as it is when memory is short */
 }
 
-void tp_bytequeue_free(tp_bytequeue *q)
-{
+void tp_bytequeue_free(tp_bytequeue *q) {
     free(q->base);
     *q = (tp_bytequeue){NULL, 0, 0, 0};
 }

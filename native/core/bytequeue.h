@@ -9,8 +9,12 @@ typedef struct {
     size_t start, end, capacity;
 } tp_bytequeue;
 
-static inline size_t tp_bytequeue_size(const tp_bytequeue *q) { return q->end - q->start; }
-static inline uint8_t *tp_bytequeue_head(tp_bytequeue *q) { return q->base + q->start; }
+static inline size_t tp_bytequeue_size(const tp_bytequeue *q) {
+    return q->end - q->start;
+}
+static inline uint8_t *tp_bytequeue_head(tp_bytequeue *q) {
+    return q->base + q->start;
+}
 /* 0, or -1 when memory is short (then nothing changed). Amortised O(n). */
 int tp_bytequeue_push(tp_bytequeue *q, const uint8_t *p, size_t n);
 /* Drops n (at most its size) bytes at the head; frees all memory when it becomes empty. */

@@ -6,12 +6,12 @@
 #include <sodium.h>
 #include <string.h>
 
-enum { TYPE = 1, PEER = 2 };                                     /* of both messages */
-enum { HOP_RESERVATION = 3, HOP_LIMIT = 4, HOP_STATUS = 5 };     /* of HopMessage */
-enum { STOP_LIMIT = 3, STOP_STATUS = 4 };                        /* of StopMessage */
-enum { PEER_ID = 1, PEER_ADDRS = 2 };                            /* of Peer */
-enum { EXPIRE = 1, RESERVATION_ADDRS = 2, VOUCHER = 3 };         /* of Reservation */
-enum { LIMIT_DURATION = 1, LIMIT_DATA = 2 };                     /* of Limit */
+enum { TYPE = 1, PEER = 2 };                                 /* of both messages */
+enum { HOP_RESERVATION = 3, HOP_LIMIT = 4, HOP_STATUS = 5 }; /* of HopMessage */
+enum { STOP_LIMIT = 3, STOP_STATUS = 4 };                    /* of StopMessage */
+enum { PEER_ID = 1, PEER_ADDRS = 2 };                        /* of Peer */
+enum { EXPIRE = 1, RESERVATION_ADDRS = 2, VOUCHER = 3 };     /* of Reservation */
+enum { LIMIT_DURATION = 1, LIMIT_DATA = 2 };                 /* of Limit */
 enum { VOUCHER_RELAY = 1, VOUCHER_PEER = 2, VOUCHER_EXPIRE = 3 };
 enum { ENVELOPE_KEY = 1, ENVELOPE_TYPE = 2, ENVELOPE_PAYLOAD = 3, ENVELOPE_SIGNATURE = 5 };
 
@@ -23,16 +23,14 @@ typedef struct {
     int n;
 } address_list;
 
-static int add_address(address_list *list, tp_slice s)
-{
+static int add_address(address_list *list, tp_slice s) {
     if (list->n == TP_HOP_ADDRS)
         return -1;
     list->items[list->n++] = s;
     return 0;
 }
 
-static int peer_get(tp_slice s, tp_circuit_msg *m, address_list *addrs)
-{
+static int peer_get(tp_slice s, tp_circuit_msg *m, address_list *addrs) {
     tp_pb_reader r = tp_pb_read(s.p, s.n);
     tp_pb_field f;
     int more;
@@ -52,8 +50,7 @@ static int peer_get(tp_slice s, tp_circuit_msg *m, address_list *addrs)
     return more;
 }
 
-static int reservation_get(tp_slice s, tp_circuit_msg *m, address_list *addrs)
-{
+static int reservation_get(tp_slice s, tp_circuit_msg *m, address_list *addrs) {
     tp_pb_reader r = tp_pb_read(s.p, s.n);
     tp_pb_field f;
     int more;
@@ -76,8 +73,7 @@ static int reservation_get(tp_slice s, tp_circuit_msg *m, address_list *addrs)
     return more;
 }
 
-static int limit_get(tp_slice s, tp_circuit_msg *m)
-{
+static int limit_get(tp_slice s, tp_circuit_msg *m) {
     tp_pb_reader r = tp_pb_read(s.p, s.n);
     tp_pb_field f;
     int more;
@@ -98,8 +94,7 @@ static int limit_get(tp_slice s, tp_circuit_msg *m)
 
 /* One message of either kind; a reservation number of 0 means that the kind has none. */
 static int message_get(const uint8_t *p, size_t n, tp_circuit_msg *m, uint32_t reservation, uint32_t limit,
-                       uint32_t status)
-{
+                       uint32_t status) {
     tp_pb_reader r = tp_pb_read(p, n);
     tp_pb_field f;
     address_list of_peer, of_reservation;
@@ -132,41 +127,36 @@ static int message_get(const uint8_t *p, size_t n, tp_circuit_msg *m, uint32_t r
     return more;
 }
 
-int tp_hop_get(const uint8_t *p, size_t n, tp_circuit_msg *m)
-{
+int tp_hop_get(const uint8_t *p, size_t n, tp_circuit_msg *m) {
     return message_get(p, n, m, HOP_RESERVATION, HOP_LIMIT, HOP_STATUS);
 }
 
-int tp_stop_get(const uint8_t *p, size_t n, tp_circuit_msg *m)
-{
+int tp_stop_get(const uint8_t *p, size_t n, tp_circuit_msg *m) {
     return message_get(p, n, m, 0, STOP_LIMIT, STOP_STATUS);
 }
 
-static size_t addrs_size(const tp_circuit_msg *m, uint32_t number)
-{
+static size_t addrs_size(const tp_circuit_msg *m, uint32_t number) {
     size_t n = 0;
     for (int i = 0; i < m->addrs_n; i++)
         n += tp_pb_bytes_size(number, m->addrs[i].n);
     return n;
 }
 
-static void put_addrs(tp_pb_writer *w, const tp_circuit_msg *m, uint32_t number)
-{
+static void put_addrs(tp_pb_writer *w, const tp_circuit_msg *m, uint32_t number) {
     for (int i = 0; i < m->addrs_n; i++)
         tp_pb_put_bytes(w, number, m->addrs[i]);
 }
 
-static void put_peer(tp_pb_writer *w, const tp_circuit_msg *m)
-{
+static void put_peer(tp_pb_writer *w, const tp_circuit_msg *m) {
     int own_addrs = !m->has_reservation;
-    tp_pb_put_header(w, PEER, tp_pb_bytes_size(PEER_ID, m->peer_id.n) + (own_addrs ? addrs_size(m, PEER_ADDRS) : 0));
+    tp_pb_put_header(w, PEER,
+                     tp_pb_bytes_size(PEER_ID, m->peer_id.n) + (own_addrs ? addrs_size(m, PEER_ADDRS) : 0));
     tp_pb_put_bytes(w, PEER_ID, m->peer_id);
     if (own_addrs)
         put_addrs(w, m, PEER_ADDRS);
 }
 
-static void put_reservation(tp_pb_writer *w, const tp_circuit_msg *m)
-{
+static void put_reservation(tp_pb_writer *w, const tp_circuit_msg *m) {
     size_t voucher = m->voucher.n == 0 ? 0 : tp_pb_bytes_size(VOUCHER, m->voucher.n);
     tp_pb_put_header(w, HOP_RESERVATION,
                      tp_pb_varint_size(EXPIRE, m->expire) + addrs_size(m, RESERVATION_ADDRS) + voucher);
@@ -176,8 +166,7 @@ static void put_reservation(tp_pb_writer *w, const tp_circuit_msg *m)
         tp_pb_put_bytes(w, VOUCHER, m->voucher);
 }
 
-static void put_limit(tp_pb_writer *w, const tp_circuit_msg *m, uint32_t number)
-{
+static void put_limit(tp_pb_writer *w, const tp_circuit_msg *m, uint32_t number) {
     size_t duration = m->limit_duration == 0 ? 0 : tp_pb_varint_size(LIMIT_DURATION, m->limit_duration);
     size_t data = m->limit_data == 0 ? 0 : tp_pb_varint_size(LIMIT_DATA, m->limit_data);
     if (!m->has_limit || duration + data == 0)
@@ -190,8 +179,7 @@ static void put_limit(tp_pb_writer *w, const tp_circuit_msg *m, uint32_t number)
 }
 
 static int message_put(uint8_t *out, size_t out_max, const tp_circuit_msg *m, int may_reserve, uint32_t limit,
-                       uint32_t status)
-{
+                       uint32_t status) {
     tp_pb_writer w = {out, out_max, 0};
     if (m->type >= 0)
         tp_pb_put_varint(&w, TYPE, (uint64_t)m->type);
@@ -205,19 +193,16 @@ static int message_put(uint8_t *out, size_t out_max, const tp_circuit_msg *m, in
     return tp_pb_done(&w);
 }
 
-int tp_hop_put(uint8_t *out, size_t out_max, const tp_circuit_msg *m)
-{
+int tp_hop_put(uint8_t *out, size_t out_max, const tp_circuit_msg *m) {
     return message_put(out, out_max, m, 1, HOP_LIMIT, HOP_STATUS);
 }
 
-int tp_stop_put(uint8_t *out, size_t out_max, const tp_circuit_msg *m)
-{
+int tp_stop_put(uint8_t *out, size_t out_max, const tp_circuit_msg *m) {
     return message_put(out, out_max, m, 0, STOP_LIMIT, STOP_STATUS);
 }
 
 /* What an envelope's signature covers: domain, payload type and payload, each behind its length. */
-static int signed_bytes(uint8_t *out, size_t out_max, tp_slice payload)
-{
+static int signed_bytes(uint8_t *out, size_t out_max, tp_slice payload) {
     tp_pb_writer w = {out, out_max, 0};
     uint8_t length[10];
     tp_slice parts[3] = {{(const uint8_t *)voucher_domain, sizeof voucher_domain - 1},
@@ -231,8 +216,7 @@ static int signed_bytes(uint8_t *out, size_t out_max, tp_slice payload)
 }
 
 int tp_voucher_put(uint8_t *out, size_t out_max, const uint8_t public_key[32], const uint8_t secret[64],
-                   tp_slice relay, tp_slice peer, uint64_t expire)
-{
+                   tp_slice relay, tp_slice peer, uint64_t expire) {
     uint8_t key_pb[TP_ED25519_PB], signature[crypto_sign_BYTES];
     uint8_t payload[2 * TP_PEER_ID_MAX + 16], message[sizeof payload + 64];
     tp_pb_writer v = {payload, sizeof payload, 0}, w = {out, out_max, 0};
@@ -252,8 +236,7 @@ int tp_voucher_put(uint8_t *out, size_t out_max, const uint8_t public_key[32], c
     return tp_pb_done(&w);
 }
 
-static int voucher_fields(tp_slice s, tp_voucher *out)
-{
+static int voucher_fields(tp_slice s, tp_voucher *out) {
     tp_pb_reader r = tp_pb_read(s.p, s.n);
     tp_pb_field f;
     int more, has_expire = 0;
@@ -277,8 +260,7 @@ static int voucher_fields(tp_slice s, tp_voucher *out)
                : -1;
 }
 
-int tp_voucher_get(const uint8_t *p, size_t n, tp_voucher *out)
-{
+int tp_voucher_get(const uint8_t *p, size_t n, tp_voucher *out) {
     uint8_t message[TP_HOP_MAX + 64], signer[TP_PEER_ID_MAX];
     tp_slice fields[ENVELOPE_SIGNATURE + 1] = {{NULL, 0}};
     tp_pb_reader r = tp_pb_read(p, n);

@@ -9,8 +9,7 @@ enum { IDENTITY_KEY = 1, IDENTITY_SIGNATURE = 2, EXTENSIONS = 4, STREAM_MUXERS =
 static const char yamux[] = "/yamux/1.0.0";
 static const char signed_prefix[] = "noise-libp2p-static-key:";
 
-static int extensions_get(tp_slice s, tp_payload *out)
-{
+static int extensions_get(tp_slice s, tp_payload *out) {
     tp_pb_reader r = tp_pb_read(s.p, s.n);
     tp_pb_field f;
     int more;
@@ -26,8 +25,7 @@ static int extensions_get(tp_slice s, tp_payload *out)
     return more;
 }
 
-int tp_payload_get(const uint8_t *p, size_t n, tp_payload *out)
-{
+int tp_payload_get(const uint8_t *p, size_t n, tp_payload *out) {
     tp_pb_reader r = tp_pb_read(p, n);
     tp_pb_field f;
     int more;
@@ -52,8 +50,8 @@ int tp_payload_get(const uint8_t *p, size_t n, tp_payload *out)
     return more == 0 && out->key_pb_n != 0 && out->signature_n != 0 ? 0 : -1;
 }
 
-size_t tp_payload_put(uint8_t out[160], const uint8_t key_pb[TP_ED25519_PB], const uint8_t signature[64], int with_muxer)
-{
+size_t tp_payload_put(uint8_t out[160], const uint8_t key_pb[TP_ED25519_PB], const uint8_t signature[64],
+                      int with_muxer) {
     tp_pb_writer w = {out, 160, 0};
     tp_slice muxer = {(const uint8_t *)yamux, sizeof yamux - 1};
     tp_pb_put_bytes(&w, IDENTITY_KEY, (tp_slice){key_pb, TP_ED25519_PB});
@@ -66,8 +64,7 @@ size_t tp_payload_put(uint8_t out[160], const uint8_t key_pb[TP_ED25519_PB], con
 }
 
 int tp_payload_verify(const tp_payload *p, const uint8_t static_key[32], uint8_t peer_id[TP_PEER_ID_MAX],
-                      int *peer_id_n)
-{
+                      int *peer_id_n) {
     uint8_t msg[sizeof signed_prefix - 1 + 32];
     memcpy(msg, signed_prefix, sizeof signed_prefix - 1);
     memcpy(msg + sizeof signed_prefix - 1, static_key, 32);

@@ -5,8 +5,7 @@
 
 enum { TOP_OCTAVE = TP_HISTOGRAM_BUCKETS / 4 - 1 };
 
-static unsigned bucket_of(uint64_t ns)
-{
+static unsigned bucket_of(uint64_t ns) {
     if (ns == 0)
         return 0;
     unsigned octave = 63U - (unsigned)__builtin_clzll(ns);
@@ -16,14 +15,12 @@ static unsigned bucket_of(uint64_t ns)
 }
 
 /* The largest whole number of the bucket. */
-static uint64_t upper_bound(unsigned bucket)
-{
+static uint64_t upper_bound(unsigned bucket) {
     uint64_t quarters = (uint64_t)(5 + bucket % 4) << bucket / 4;
     return ((quarters + 3) >> 2) - 1;
 }
 
-void tp_histogram_add(tp_histogram *h, uint64_t ns)
-{
+void tp_histogram_add(tp_histogram *h, uint64_t ns) {
     uint32_t *b = &h->bucket[bucket_of(ns)];
     if (*b != UINT32_MAX)
         (*b)++;
@@ -33,8 +30,7 @@ void tp_histogram_add(tp_histogram *h, uint64_t ns)
         h->max = ns;
 }
 
-uint64_t tp_histogram_quantile(const tp_histogram *h, double q)
-{
+uint64_t tp_histogram_quantile(const tp_histogram *h, double q) {
     if (h->count == 0)
         return 0;
     double share = q > 0 ? (q < 1 ? q : 1) : 0;
@@ -49,7 +45,6 @@ uint64_t tp_histogram_quantile(const tp_histogram *h, double q)
     return h->max;
 }
 
-void tp_histogram_clear(tp_histogram *h)
-{
+void tp_histogram_clear(tp_histogram *h) {
     memset(h, 0, sizeof *h);
 }

@@ -6,15 +6,13 @@
 
 enum { KEY = 1, LISTEN = 2, PROTOCOL = 3, OBSERVED = 4, PROTOCOL_VERSION = 5, AGENT = 6, SIGNED_RECORD = 8 };
 
-static void add(tp_slice *list, int *n, tp_slice s)
-{
+static void add(tp_slice *list, int *n, tp_slice s) {
     if (*n < TP_IDENTIFY_LISTS)
         list[(*n)++] = s;
 }
 
 /* Where a singular field goes, NULL for any other number. */
-static tp_slice *singular(tp_identify *m, uint32_t number)
-{
+static tp_slice *singular(tp_identify *m, uint32_t number) {
     switch (number) {
     case KEY:
         return &m->key_pb;
@@ -31,8 +29,7 @@ static tp_slice *singular(tp_identify *m, uint32_t number)
     }
 }
 
-int tp_identify_get(const uint8_t *p, size_t n, tp_identify *m)
-{
+int tp_identify_get(const uint8_t *p, size_t n, tp_identify *m) {
     tp_pb_reader r = tp_pb_read(p, n);
     tp_pb_field f;
     int more;
@@ -55,14 +52,12 @@ int tp_identify_get(const uint8_t *p, size_t n, tp_identify *m)
     return more;
 }
 
-static void put(tp_pb_writer *w, uint32_t number, tp_slice s)
-{
+static void put(tp_pb_writer *w, uint32_t number, tp_slice s) {
     if (s.n != 0)
         tp_pb_put_bytes(w, number, s);
 }
 
-int tp_identify_put(uint8_t *out, size_t out_max, const tp_identify *m)
-{
+int tp_identify_put(uint8_t *out, size_t out_max, const tp_identify *m) {
     tp_pb_writer w = {out, out_max, 0};
     put(&w, KEY, m->key_pb);
     for (int i = 0; i < m->listen_n; i++)

@@ -1,4 +1,5 @@
-/* A hash table from stream id (uint32, not 0) to a pointer: open addressing, linear probing, backward-shift deletion. An empty map owns no memory. */
+/* A hash table from stream id (uint32, not 0) to a pointer: open addressing, linear probing, backward-shift
+ * deletion. An empty map owns no memory. */
 #ifndef TP_IDMAP_H
 #define TP_IDMAP_H
 #include <stddef.h>

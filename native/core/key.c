@@ -1,7 +1,7 @@
 /* Owns public keys as libp2p encodes them: their canonical form, the check of a signature, the peer id.
  *
- * Only what its own bytes prove to be a bounded key of a known kind reaches OpenSSL: EC keys must match a fixed
- * DER prefix of a named curve, RSA keys are taken apart here. */
+ * Only what its own bytes prove to be a bounded key of a known kind reaches OpenSSL: EC keys must match a
+ * fixed DER prefix of a named curve, RSA keys are taken apart here. */
 #include "key.h"
 #include "slice.h"
 #include "varint.h"
@@ -20,8 +20,7 @@ typedef struct {
 } public_key;
 
 /* The one encoding that libp2p's specification allows: type, then data, nothing else. */
-static int key_get(const uint8_t *pb, size_t n, public_key *k)
-{
+static int key_get(const uint8_t *pb, size_t n, public_key *k) {
     uint64_t length;
     if (n < 4 || n > TP_KEY_PB_MAX || pb[0] != 0x08 || pb[1] > TP_KEY_ECDSA || pb[2] != 0x12)
         return -1;
@@ -33,8 +32,7 @@ static int key_get(const uint8_t *pb, size_t n, public_key *k)
     return 0;
 }
 
-static int ed25519_verify(tp_slice key, tp_slice msg, tp_slice sig)
-{
+static int ed25519_verify(tp_slice key, tp_slice msg, tp_slice sig) {
     if (key.n != crypto_sign_PUBLICKEYBYTES)
         return BAD_KEY;
     if (sig.n != crypto_sign_BYTES || crypto_sign_verify_detached(sig.p, msg.p, msg.n, key.p) != 0)
@@ -49,19 +47,20 @@ typedef struct {
     size_t prefix_n, point_n;
 } curve;
 
-static const uint8_t p256_prefix[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
-                                      0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00};
+static const uint8_t p256_prefix[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
+                                      0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+                                      0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00};
 static const uint8_t p384_prefix[] = {0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
                                       0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00};
-static const uint8_t p521_prefix[] = {0x30, 0x81, 0x9b, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-                                      0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23, 0x03, 0x81, 0x86, 0x00};
+static const uint8_t p521_prefix[] = {0x30, 0x81, 0x9b, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86,
+                                      0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81,
+                                      0x04, 0x00, 0x23, 0x03, 0x81, 0x86, 0x00};
 static const curve curves[] = {{"P-256", p256_prefix, sizeof p256_prefix, 65},
                                {"P-384", p384_prefix, sizeof p384_prefix, 97},
                                {"P-521", p521_prefix, sizeof p521_prefix, 133}};
 
 /* Takes ownership of the builder. NULL when OpenSSL refuses the key, a point off the curve included. */
-static EVP_PKEY *pkey_of(const char *algorithm, OSSL_PARAM_BLD *builder)
-{
+static EVP_PKEY *pkey_of(const char *algorithm, OSSL_PARAM_BLD *builder) {
     EVP_PKEY *key = NULL;
     OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(builder);
     EVP_PKEY_CTX *ctx = params == NULL ? NULL : EVP_PKEY_CTX_new_from_name(NULL, algorithm, NULL);
@@ -73,8 +72,7 @@ static EVP_PKEY *pkey_of(const char *algorithm, OSSL_PARAM_BLD *builder)
     return key;
 }
 
-static EVP_PKEY *ec_key(const char *group, const uint8_t *point, size_t n)
-{
+static EVP_PKEY *ec_key(const char *group, const uint8_t *point, size_t n) {
     OSSL_PARAM_BLD *b = OSSL_PARAM_BLD_new();
     if (b == NULL || !OSSL_PARAM_BLD_push_utf8_string(b, OSSL_PKEY_PARAM_GROUP_NAME, group, 0) ||
         !OSSL_PARAM_BLD_push_octet_string(b, OSSL_PKEY_PARAM_PUB_KEY, point, n)) {
@@ -84,15 +82,13 @@ static EVP_PKEY *ec_key(const char *group, const uint8_t *point, size_t n)
     return pkey_of("EC", b);
 }
 
-static EVP_PKEY *secp256k1_key(tp_slice key)
-{
+static EVP_PKEY *secp256k1_key(tp_slice key) {
     if (key.n != 33 || (key.p[0] != 2 && key.p[0] != 3))
         return NULL;
     return ec_key("secp256k1", key.p, key.n);
 }
 
-static EVP_PKEY *ecdsa_key(tp_slice der)
-{
+static EVP_PKEY *ecdsa_key(tp_slice der) {
     for (size_t i = 0; i < sizeof curves / sizeof *curves; i++) {
         const curve *c = &curves[i];
         if (der.n == c->prefix_n + c->point_n && memcmp(der.p, c->prefix, c->prefix_n) == 0 &&
@@ -103,8 +99,7 @@ static EVP_PKEY *ecdsa_key(tp_slice der)
 }
 
 /* Takes one DER element with this tag off the front of s; its contents go to *body. Shortest lengths only. */
-static int der_take(tp_slice *s, uint8_t tag, tp_slice *body)
-{
+static int der_take(tp_slice *s, uint8_t tag, tp_slice *body) {
     size_t header = 2, length;
     if (s->n < 2 || s->p[0] != tag)
         return -1;
@@ -131,8 +126,7 @@ static int der_take(tp_slice *s, uint8_t tag, tp_slice *body)
 }
 
 /* A positive integer in its shortest form, without its sign byte. */
-static int der_take_positive(tp_slice *s, tp_slice *number)
-{
+static int der_take_positive(tp_slice *s, tp_slice *number) {
     if (der_take(s, 0x02, number) != 0 || number->n == 0 || number->p[0] >= 0x80)
         return -1;
     if (number->p[0] == 0) {
@@ -144,8 +138,7 @@ static int der_take_positive(tp_slice *s, tp_slice *number)
     return 0;
 }
 
-static unsigned bits_of(tp_slice number)
-{
+static unsigned bits_of(tp_slice number) {
     unsigned bits = (unsigned)(number.n - 1) * 8;
     for (uint8_t top = number.p[0]; top != 0; top >>= 1)
         bits++;
@@ -153,8 +146,7 @@ static unsigned bits_of(tp_slice number)
 }
 
 /* n and e of a SubjectPublicKeyInfo with an RSA key, nothing left over. */
-static int rsa_get(tp_slice der, tp_slice *modulus, tp_slice *exponent)
-{
+static int rsa_get(tp_slice der, tp_slice *modulus, tp_slice *exponent) {
     static const uint8_t algorithm[] = {0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
                                         0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00};
     tp_slice info, bit_string, pair;
@@ -169,18 +161,19 @@ static int rsa_get(tp_slice der, tp_slice *modulus, tp_slice *exponent)
     bit_string.n--;
     if (der_take(&bit_string, 0x30, &pair) != 0 || bit_string.n != 0)
         return -1;
-    return der_take_positive(&pair, modulus) == 0 && der_take_positive(&pair, exponent) == 0 && pair.n == 0 ? 0 : -1;
+    return der_take_positive(&pair, modulus) == 0 && der_take_positive(&pair, exponent) == 0 && pair.n == 0
+               ? 0
+               : -1;
 }
 
 /* Bounded so that a check costs what it should: modulus as stated, exponent odd, 3 to 2^31 - 1. */
-static EVP_PKEY *rsa_key(tp_slice der)
-{
+static EVP_PKEY *rsa_key(tp_slice der) {
     tp_slice modulus, exponent;
     if (rsa_get(der, &modulus, &exponent) != 0)
         return NULL;
     unsigned bits = bits_of(modulus), exponent_bits = bits_of(exponent);
-    if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX || (modulus.p[modulus.n - 1] & 1) == 0 || exponent_bits < 2 ||
-        exponent_bits > 31 || (exponent.p[exponent.n - 1] & 1) == 0)
+    if (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX || (modulus.p[modulus.n - 1] & 1) == 0 ||
+        exponent_bits < 2 || exponent_bits > 31 || (exponent.p[exponent.n - 1] & 1) == 0)
         return NULL;
     BIGNUM *n = BN_bin2bn(modulus.p, (int)modulus.n, NULL);
     BIGNUM *e = BN_bin2bn(exponent.p, (int)exponent.n, NULL);
@@ -198,8 +191,7 @@ static EVP_PKEY *rsa_key(tp_slice der)
 }
 
 /* SHA-256 with the key's usual scheme: ECDSA in DER, or RSA PKCS1-v1.5. */
-static int pkey_verify(EVP_PKEY *key, tp_slice msg, tp_slice sig)
-{
+static int pkey_verify(EVP_PKEY *key, tp_slice msg, tp_slice sig) {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     int good = ctx != NULL && EVP_DigestVerifyInit_ex(ctx, NULL, "SHA256", NULL, NULL, key, NULL) == 1 &&
                EVP_DigestVerify(ctx, sig.p, sig.n, msg.p, msg.n) == 1;
@@ -207,8 +199,8 @@ static int pkey_verify(EVP_PKEY *key, tp_slice msg, tp_slice sig)
     return good ? 0 : BAD_SIGNATURE;
 }
 
-int tp_key_verify(const uint8_t *pb, size_t pb_n, const uint8_t *msg, size_t msg_n, const uint8_t *sig, size_t sig_n)
-{
+int tp_key_verify(const uint8_t *pb, size_t pb_n, const uint8_t *msg, size_t msg_n, const uint8_t *sig,
+                  size_t sig_n) {
     public_key k;
     EVP_PKEY *key;
     tp_slice m = {msg, msg_n}, s = {sig, sig_n};
@@ -232,8 +224,7 @@ int tp_key_verify(const uint8_t *pb, size_t pb_n, const uint8_t *msg, size_t msg
     return result;
 }
 
-int tp_peer_id_of_key(const uint8_t *pb, size_t pb_n, uint8_t out[TP_PEER_ID_MAX])
-{
+int tp_peer_id_of_key(const uint8_t *pb, size_t pb_n, uint8_t out[TP_PEER_ID_MAX]) {
     public_key k;
     if (key_get(pb, pb_n, &k) != 0)
         return -1;
@@ -249,15 +240,13 @@ int tp_peer_id_of_key(const uint8_t *pb, size_t pb_n, uint8_t out[TP_PEER_ID_MAX
     return 34;
 }
 
-int tp_peer_id_valid(const uint8_t *id, size_t n)
-{
+int tp_peer_id_valid(const uint8_t *id, size_t n) {
     if (n < 3 || n != (size_t)id[1] + 2)
         return 0;
     return (id[0] == 0x00 && id[1] <= ID_INLINE_MAX) || (id[0] == 0x12 && id[1] == 32);
 }
 
-void tp_ed25519_pb(const uint8_t public_key[32], uint8_t out[TP_ED25519_PB])
-{
+void tp_ed25519_pb(const uint8_t public_key[32], uint8_t out[TP_ED25519_PB]) {
     static const uint8_t header[4] = {0x08, TP_KEY_ED25519, 0x12, 32};
     memcpy(out, header, sizeof header);
     memcpy(out + 4, public_key, 32);

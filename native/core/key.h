@@ -12,11 +12,14 @@ enum {
     TP_ED25519_PB = 36       /* 08 01 12 20 + key */
 };
 
-/* Checks the signature `sig` over `msg` by the key encoded in `pb` (PublicKey protobuf). Ed25519 by libsodium, the others by OpenSSL:
- * RSA PKCS1-v1.5/SHA-256 with 2,048 to 8,192 bits, ECDSA (P-256/384/521, DER SPKI)/SHA-256, secp256k1 (compressed point)/SHA-256 DER.
- * 0: good. -1: not decodable, of unknown type, out of bounds. -2: the signature is wrong. */
-int tp_key_verify(const uint8_t *pb, size_t pb_n, const uint8_t *msg, size_t msg_n, const uint8_t *sig, size_t sig_n);
-/* Peer id (binary multihash) of an encoded key; returns its length, -1 if pb is over TP_KEY_PB_MAX or not a PublicKey. */
+/* Checks the signature `sig` over `msg` by the key encoded in `pb` (PublicKey protobuf). Ed25519 by
+ * libsodium, the others by OpenSSL: RSA PKCS1-v1.5/SHA-256 with 2,048 to 8,192 bits, ECDSA (P-256/384/521,
+ * DER SPKI)/SHA-256, secp256k1 (compressed point)/SHA-256 DER. 0: good. -1: not decodable, of unknown type,
+ * out of bounds. -2: the signature is wrong. */
+int tp_key_verify(const uint8_t *pb, size_t pb_n, const uint8_t *msg, size_t msg_n, const uint8_t *sig,
+                  size_t sig_n);
+/* Peer id (binary multihash) of an encoded key; returns its length, -1 if pb is over TP_KEY_PB_MAX or not a
+ * PublicKey. */
 int tp_peer_id_of_key(const uint8_t *pb, size_t pb_n, uint8_t out[TP_PEER_ID_MAX]);
 /* Is it a well-formed peer id: identity multihash of 1..42 bytes, or sha2-256 of 32? */
 int tp_peer_id_valid(const uint8_t *id, size_t n);

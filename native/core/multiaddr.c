@@ -8,7 +8,8 @@
 
 enum { IP4 = 4, TCP = 6, IP6 = 41, P2P_CIRCUIT = 290 };
 
-/* How the value of a protocol is checked. FIXED: `size` bytes of anything; the others have a varint length. */
+/* How the value of a protocol is checked. FIXED: `size` bytes of anything; the others have a varint length.
+ */
 typedef enum { FIXED, NAME, PATH, PEER_ID, MULTIHASH, GARLIC64, GARLIC32 } value_kind;
 
 typedef struct {
@@ -18,71 +19,60 @@ typedef struct {
 } protocol;
 
 static const protocol protocols[] = {
-    {IP4, 4, FIXED},
-    {TCP, 2, FIXED},
-    {33, 2, FIXED}, /* dccp */
-    {IP6, 16, FIXED},
-    {42, 0, NAME},  /* ip6zone */
-    {43, 1, FIXED}, /* ipcidr */
-    {53, 0, NAME},  /* dns */
-    {54, 0, NAME},  /* dns4 */
-    {55, 0, NAME},  /* dns6 */
-    {56, 0, NAME},  /* dnsaddr */
-    {132, 2, FIXED}, /* sctp */
-    {273, 2, FIXED}, /* udp */
-    {275, 0, FIXED}, /* p2p-webrtc-star */
-    {276, 0, FIXED}, /* p2p-webrtc-direct */
-    {277, 0, FIXED}, /* p2p-stardust */
-    {280, 0, FIXED}, /* webrtc-direct */
-    {281, 0, FIXED}, /* webrtc */
-    {P2P_CIRCUIT, 0, FIXED},
-    {301, 0, FIXED}, /* udt */
-    {302, 0, FIXED}, /* utp */
-    {400, 0, PATH},  /* unix */
-    {421, 0, PEER_ID},
-    {444, 12, FIXED}, /* onion */
-    {445, 37, FIXED}, /* onion3 */
-    {446, 0, GARLIC64},
-    {447, 0, GARLIC32},
-    {448, 0, FIXED}, /* tls */
-    {449, 0, NAME},  /* sni */
-    {454, 0, FIXED}, /* noise */
-    {460, 0, FIXED}, /* quic */
-    {461, 0, FIXED}, /* quic-v1 */
-    {465, 0, FIXED}, /* webtransport */
-    {466, 0, MULTIHASH}, /* certhash */
-    {477, 0, FIXED}, /* ws */
-    {478, 0, FIXED}, /* wss */
-    {479, 0, FIXED}, /* p2p-websocket-star */
-    {480, 0, FIXED}, /* http */
-    {481, 0, PATH},  /* http-path */
-    {443, 0, FIXED}, /* https */
-    {777, 8, FIXED}, /* memory */
+    {IP4, 4, FIXED},         {TCP, 2, FIXED},    {33, 2, FIXED},  /* dccp */
+    {IP6, 16, FIXED},        {42, 0, NAME},                       /* ip6zone */
+    {43, 1, FIXED},                                               /* ipcidr */
+    {53, 0, NAME},                                                /* dns */
+    {54, 0, NAME},                                                /* dns4 */
+    {55, 0, NAME},                                                /* dns6 */
+    {56, 0, NAME},                                                /* dnsaddr */
+    {132, 2, FIXED},                                              /* sctp */
+    {273, 2, FIXED},                                              /* udp */
+    {275, 0, FIXED},                                              /* p2p-webrtc-star */
+    {276, 0, FIXED},                                              /* p2p-webrtc-direct */
+    {277, 0, FIXED},                                              /* p2p-stardust */
+    {280, 0, FIXED},                                              /* webrtc-direct */
+    {281, 0, FIXED},                                              /* webrtc */
+    {P2P_CIRCUIT, 0, FIXED}, {301, 0, FIXED},                     /* udt */
+    {302, 0, FIXED},                                              /* utp */
+    {400, 0, PATH},                                               /* unix */
+    {421, 0, PEER_ID},       {444, 12, FIXED},                    /* onion */
+    {445, 37, FIXED},                                             /* onion3 */
+    {446, 0, GARLIC64},      {447, 0, GARLIC32}, {448, 0, FIXED}, /* tls */
+    {449, 0, NAME},                                               /* sni */
+    {454, 0, FIXED},                                              /* noise */
+    {460, 0, FIXED},                                              /* quic */
+    {461, 0, FIXED},                                              /* quic-v1 */
+    {465, 0, FIXED},                                              /* webtransport */
+    {466, 0, MULTIHASH},                                          /* certhash */
+    {477, 0, FIXED},                                              /* ws */
+    {478, 0, FIXED},                                              /* wss */
+    {479, 0, FIXED},                                              /* p2p-websocket-star */
+    {480, 0, FIXED},                                              /* http */
+    {481, 0, PATH},                                               /* http-path */
+    {443, 0, FIXED},                                              /* https */
+    {777, 8, FIXED},                                              /* memory */
 };
 
-static const protocol *find(uint64_t code)
-{
+static const protocol *find(uint64_t code) {
     for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
         if (protocols[i].code == code)
             return &protocols[i];
     return NULL;
 }
 
-static int is_name(const uint8_t *p, size_t n)
-{
+static int is_name(const uint8_t *p, size_t n) {
     return n != 0 && n <= 255 && memchr(p, '/', n) == NULL && memchr(p, 0, n) == NULL;
 }
 
-static int is_multihash(const uint8_t *p, size_t n)
-{
+static int is_multihash(const uint8_t *p, size_t n) {
     uint64_t code, length;
     int first = tp_varint_get(p, n, &code);
     int second = first <= 0 ? -1 : tp_varint_get(p + first, n - (size_t)first, &length);
     return second > 0 && length == n - (size_t)first - (size_t)second;
 }
 
-static int is_value(value_kind kind, const uint8_t *p, size_t n)
-{
+static int is_value(value_kind kind, const uint8_t *p, size_t n) {
     switch (kind) {
     case NAME:
         return is_name(p, n);
@@ -102,8 +92,7 @@ static int is_value(value_kind kind, const uint8_t *p, size_t n)
 }
 
 /* The component at the start of p: its length, -1 when it is invalid or of unknown protocol. */
-static int component(const uint8_t *p, size_t n, uint32_t *code)
-{
+static int component(const uint8_t *p, size_t n, uint32_t *code) {
     uint64_t number, length;
     int used = tp_varint_get(p, n, &number);
     const protocol *known = used <= 0 ? NULL : find(number);
@@ -123,8 +112,7 @@ static int component(const uint8_t *p, size_t n, uint32_t *code)
     return (int)(at + length);
 }
 
-int tp_multiaddr_is_circuit(const uint8_t *p, size_t n)
-{
+int tp_multiaddr_is_circuit(const uint8_t *p, size_t n) {
     int circuit = 0;
     if (n == 0 || n > TP_MULTIADDR_MAX)
         return -1;
@@ -139,13 +127,11 @@ int tp_multiaddr_is_circuit(const uint8_t *p, size_t n)
     return circuit;
 }
 
-int tp_multiaddr_valid(const uint8_t *p, size_t n)
-{
+int tp_multiaddr_valid(const uint8_t *p, size_t n) {
     return tp_multiaddr_is_circuit(p, n) >= 0;
 }
 
-int tp_multiaddr_of_socket(const struct sockaddr *sa, uint8_t out[TP_MULTIADDR_SOCKET_MAX])
-{
+int tp_multiaddr_of_socket(const struct sockaddr *sa, uint8_t out[TP_MULTIADDR_SOCKET_MAX]) {
     size_t at = 0;
     if (sa->sa_family == AF_INET) {
         struct sockaddr_in in;

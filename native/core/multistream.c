@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-int tp_multistream_get(const uint8_t *p, size_t n, const uint8_t **text, size_t *text_n)
-{
+int tp_multistream_get(const uint8_t *p, size_t n, const uint8_t **text, size_t *text_n) {
     size_t header = 1, length;
     if (n == 0)
         return 0;
@@ -30,8 +29,7 @@ int tp_multistream_get(const uint8_t *p, size_t n, const uint8_t **text, size_t 
     return (int)(header + length);
 }
 
-int tp_multistream_put(uint8_t *out, size_t out_max, const char *text, size_t text_n)
-{
+int tp_multistream_put(uint8_t *out, size_t out_max, const char *text, size_t text_n) {
     size_t length = text_n + 1;
     if (text_n >= TP_MULTISTREAM_LINE_MAX || out_max < tp_varint_size(length) + length)
         return -1;

@@ -9,14 +9,12 @@ enum { DH = 32, HASH = TP_HASH, TAG = TP_AEAD_TAG, FAILED = -1 };
 
 static const char protocol_name[32] = "Noise_XX_25519_ChaChaPoly_SHA256";
 
-static void mix_hash(tp_noise *x, const uint8_t *p, size_t n)
-{
+static void mix_hash(tp_noise *x, const uint8_t *p, size_t n) {
     tp_sha256_2(x->h, x->h, HASH, p, n);
 }
 
 /* Mixes DH(secret, public) into the chaining key. -1 for a public key of low order. */
-static int mix_dh(tp_noise *x, const uint8_t secret[DH], const uint8_t public_key[DH])
-{
+static int mix_dh(tp_noise *x, const uint8_t secret[DH], const uint8_t public_key[DH]) {
     uint8_t shared[DH], key[TP_AEAD_KEY];
     if (crypto_scalarmult(shared, secret, public_key) != 0)
         return -1;
@@ -30,8 +28,7 @@ static int mix_dh(tp_noise *x, const uint8_t secret[DH], const uint8_t public_ke
 }
 
 /* Appends n bytes, sealed once there is a key. Returns the bytes written, -1 when the cipher fails. */
-static int encrypt_and_hash(tp_noise *x, const uint8_t *in, size_t n, uint8_t *out)
-{
+static int encrypt_and_hash(tp_noise *x, const uint8_t *in, size_t n, uint8_t *out) {
     size_t written = n;
     if (x->has_key) {
         if (tp_seal(x->aead, &x->k, out, in, n, x->h, HASH) != 0)
@@ -45,8 +42,7 @@ static int encrypt_and_hash(tp_noise *x, const uint8_t *in, size_t n, uint8_t *o
 }
 
 /* Opens n bytes in place. Returns the plaintext's length, -1 when it is truncated or forged. */
-static int decrypt_and_hash(tp_noise *x, uint8_t *p, size_t n)
-{
+static int decrypt_and_hash(tp_noise *x, uint8_t *p, size_t n) {
     uint8_t h[HASH];
     if (!x->has_key) {
         mix_hash(x, p, n);
@@ -60,8 +56,7 @@ static int decrypt_and_hash(tp_noise *x, uint8_t *p, size_t n)
 }
 
 void tp_noise_init(tp_noise *x, tp_aead *aead, int initiator, const uint8_t static_public[32],
-                   const uint8_t static_secret[32])
-{
+                   const uint8_t static_secret[32]) {
     memset(x, 0, sizeof *x);
     x->aead = aead;
     x->initiator = initiator != 0;
@@ -72,24 +67,20 @@ void tp_noise_init(tp_noise *x, tp_aead *aead, int initiator, const uint8_t stat
     mix_hash(x, NULL, 0); /* the empty prologue */
 }
 
-void tp_noise_fix_ephemeral(tp_noise *x, const uint8_t secret[32])
-{
+void tp_noise_fix_ephemeral(tp_noise *x, const uint8_t secret[32]) {
     memcpy(x->e_secret, secret, DH);
     x->has_e = 1;
 }
 
-int tp_noise_writes(const tp_noise *x)
-{
+int tp_noise_writes(const tp_noise *x) {
     return x->step >= 0 && x->step < 3 && (x->step % 2 == 0) == x->initiator;
 }
 
-int tp_noise_done(const tp_noise *x)
-{
+int tp_noise_done(const tp_noise *x) {
     return x->step == 3;
 }
 
-static int write_e(tp_noise *x, uint8_t *out)
-{
+static int write_e(tp_noise *x, uint8_t *out) {
     if (!x->has_e)
         randombytes_buf(x->e_secret, DH);
     if (crypto_scalarmult_base(x->e_public, x->e_secret) != 0)
@@ -99,21 +90,19 @@ static int write_e(tp_noise *x, uint8_t *out)
     return DH;
 }
 
-static int write_s(tp_noise *x, uint8_t *out)
-{
+static int write_s(tp_noise *x, uint8_t *out) {
     return encrypt_and_hash(x, x->s_public, DH, out);
 }
 
 /* The tokens of the message at this step; returns the bytes written, or -1. */
-static int write_tokens(tp_noise *x, uint8_t *out)
-{
+static int write_tokens(tp_noise *x, uint8_t *out) {
     int e, s;
     switch (x->step) {
     case 0:
         return write_e(x, out);
     case 1:
-        if ((e = write_e(x, out)) < 0 || mix_dh(x, x->e_secret, x->re) != 0 || (s = write_s(x, out + e)) < 0 ||
-            mix_dh(x, x->s_secret, x->re) != 0)
+        if ((e = write_e(x, out)) < 0 || mix_dh(x, x->e_secret, x->re) != 0 ||
+            (s = write_s(x, out + e)) < 0 || mix_dh(x, x->s_secret, x->re) != 0)
             return -1;
         return e + s;
     default:
@@ -123,8 +112,7 @@ static int write_tokens(tp_noise *x, uint8_t *out)
     }
 }
 
-int tp_noise_write(tp_noise *x, const uint8_t *payload, size_t payload_n, uint8_t *out, size_t out_max)
-{
+int tp_noise_write(tp_noise *x, const uint8_t *payload, size_t payload_n, uint8_t *out, size_t out_max) {
     static const size_t overhead[3] = {DH, DH + DH + TAG + TAG, DH + TAG + TAG};
     if (!tp_noise_writes(x))
         return -1;
@@ -141,8 +129,7 @@ int tp_noise_write(tp_noise *x, const uint8_t *payload, size_t payload_n, uint8_
     return tokens + body;
 }
 
-static int read_e(tp_noise *x, const uint8_t *msg, size_t n)
-{
+static int read_e(tp_noise *x, const uint8_t *msg, size_t n) {
     if (n < DH)
         return -1;
     memcpy(x->re, msg, DH);
@@ -150,8 +137,7 @@ static int read_e(tp_noise *x, const uint8_t *msg, size_t n)
     return DH;
 }
 
-static int read_s(tp_noise *x, uint8_t *msg, size_t n)
-{
+static int read_s(tp_noise *x, uint8_t *msg, size_t n) {
     if (n < DH + TAG || decrypt_and_hash(x, msg, DH + TAG) != DH)
         return -1;
     memcpy(x->rs, msg, DH);
@@ -159,8 +145,7 @@ static int read_s(tp_noise *x, uint8_t *msg, size_t n)
 }
 
 /* The tokens of the message at this step; returns the bytes they take, or -1. */
-static int read_tokens(tp_noise *x, uint8_t *msg, size_t n)
-{
+static int read_tokens(tp_noise *x, uint8_t *msg, size_t n) {
     int e, s;
     switch (x->step) {
     case 0:
@@ -177,8 +162,7 @@ static int read_tokens(tp_noise *x, uint8_t *msg, size_t n)
     }
 }
 
-int tp_noise_read(tp_noise *x, uint8_t *msg, size_t n, uint8_t **payload, size_t *payload_n)
-{
+int tp_noise_read(tp_noise *x, uint8_t *msg, size_t n, uint8_t **payload, size_t *payload_n) {
     if (x->step < 0 || x->step > 2 || tp_noise_writes(x))
         return -1;
     int tokens = n > TP_NOISE_MAX ? -1 : read_tokens(x, msg, n);
@@ -193,8 +177,7 @@ int tp_noise_read(tp_noise *x, uint8_t *msg, size_t n, uint8_t **payload, size_t
     return 0;
 }
 
-void tp_noise_split(tp_noise *x, tp_cipher *send, tp_cipher *recv)
-{
+void tp_noise_split(tp_noise *x, tp_cipher *send, tp_cipher *recv) {
     uint8_t k1[HASH], k2[HASH];
     tp_hkdf2(x->ck, NULL, 0, k1, k2);
     tp_cipher_init(x->aead, send, x->initiator ? k1 : k2);
@@ -208,8 +191,7 @@ void tp_noise_split(tp_noise *x, tp_cipher *send, tp_cipher *recv)
     sodium_memzero(x->e_secret, sizeof x->e_secret);
 }
 
-void tp_noise_wipe(tp_noise *x)
-{
+void tp_noise_wipe(tp_noise *x) {
     if (x->aead != NULL)
         tp_cipher_wipe(x->aead, &x->k);
     sodium_memzero(x, sizeof *x);

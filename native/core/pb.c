@@ -7,8 +7,7 @@
 
 enum { FIELD_NUMBER_MAX = (1 << 29) - 1 };
 
-static int take(tp_pb_reader *r, size_t n, tp_slice *s)
-{
+static int take(tp_pb_reader *r, size_t n, tp_slice *s) {
     if (n > (size_t)(r->end - r->p))
         return -1;
     *s = (tp_slice){r->p, n};
@@ -16,8 +15,7 @@ static int take(tp_pb_reader *r, size_t n, tp_slice *s)
     return 1;
 }
 
-static int take_varint(tp_pb_reader *r, uint64_t *value)
-{
+static int take_varint(tp_pb_reader *r, uint64_t *value) {
     int used = tp_varint_get_pb(r->p, (size_t)(r->end - r->p), value);
     if (used <= 0)
         return -1;
@@ -25,8 +23,7 @@ static int take_varint(tp_pb_reader *r, uint64_t *value)
     return 1;
 }
 
-int tp_pb_next(tp_pb_reader *r, tp_pb_field *f)
-{
+int tp_pb_next(tp_pb_reader *r, tp_pb_field *f) {
     uint64_t tag, length;
     if (r->p == r->end)
         return 0;
@@ -49,53 +46,44 @@ int tp_pb_next(tp_pb_reader *r, tp_pb_field *f)
     }
 }
 
-int tp_pb_int(const tp_pb_field *f)
-{
+int tp_pb_int(const tp_pb_field *f) {
     return f->value > INT_MAX ? INT_MAX : (int)f->value;
 }
 
-void tp_pb_put_raw(tp_pb_writer *w, const void *p, size_t n)
-{
+void tp_pb_put_raw(tp_pb_writer *w, const void *p, size_t n) {
     if (n != 0 && w->n <= w->max && n <= w->max - w->n)
         memcpy(w->out + w->n, p, n);
     w->n += n;
 }
 
-static void put_number(tp_pb_writer *w, uint64_t value)
-{
+static void put_number(tp_pb_writer *w, uint64_t value) {
     uint8_t b[10];
     tp_pb_put_raw(w, b, tp_varint_put(b, value));
 }
 
-void tp_pb_put_varint(tp_pb_writer *w, uint32_t number, uint64_t value)
-{
+void tp_pb_put_varint(tp_pb_writer *w, uint32_t number, uint64_t value) {
     put_number(w, (uint64_t)number << 3 | TP_PB_VARINT);
     put_number(w, value);
 }
 
-void tp_pb_put_header(tp_pb_writer *w, uint32_t number, size_t n)
-{
+void tp_pb_put_header(tp_pb_writer *w, uint32_t number, size_t n) {
     put_number(w, (uint64_t)number << 3 | TP_PB_BYTES);
     put_number(w, n);
 }
 
-void tp_pb_put_bytes(tp_pb_writer *w, uint32_t number, tp_slice s)
-{
+void tp_pb_put_bytes(tp_pb_writer *w, uint32_t number, tp_slice s) {
     tp_pb_put_header(w, number, s.n);
     tp_pb_put_raw(w, s.p, s.n);
 }
 
-size_t tp_pb_varint_size(uint32_t number, uint64_t value)
-{
+size_t tp_pb_varint_size(uint32_t number, uint64_t value) {
     return tp_varint_size((uint64_t)number << 3) + tp_varint_size(value);
 }
 
-size_t tp_pb_bytes_size(uint32_t number, size_t n)
-{
+size_t tp_pb_bytes_size(uint32_t number, size_t n) {
     return tp_varint_size((uint64_t)number << 3) + tp_varint_size(n) + n;
 }
 
-int tp_pb_done(const tp_pb_writer *w)
-{
+int tp_pb_done(const tp_pb_writer *w) {
     return w->n <= w->max && w->n <= INT_MAX ? (int)w->n : -1;
 }

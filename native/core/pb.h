@@ -17,8 +17,7 @@ typedef struct {
     tp_slice bytes; /* of a length-delimited field */
 } tp_pb_field;
 
-static inline tp_pb_reader tp_pb_read(const uint8_t *p, size_t n)
-{
+static inline tp_pb_reader tp_pb_read(const uint8_t *p, size_t n) {
     return (tp_pb_reader){p, n == 0 ? p : p + n};
 }
 

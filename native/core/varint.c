@@ -3,8 +3,7 @@
 
 enum { PB_MAX = 10 };
 
-int tp_varint_get(const uint8_t *p, size_t n, uint64_t *value)
-{
+int tp_varint_get(const uint8_t *p, size_t n, uint64_t *value) {
     uint64_t v = 0;
     for (int i = 0; i < TP_VARINT_MAX; i++) {
         if ((size_t)i == n)
@@ -20,8 +19,7 @@ int tp_varint_get(const uint8_t *p, size_t n, uint64_t *value)
     return -1;
 }
 
-int tp_varint_get_pb(const uint8_t *p, size_t n, uint64_t *value)
-{
+int tp_varint_get_pb(const uint8_t *p, size_t n, uint64_t *value) {
     uint64_t v = 0;
     for (int i = 0; i < PB_MAX; i++) {
         if ((size_t)i == n)
@@ -37,8 +35,7 @@ int tp_varint_get_pb(const uint8_t *p, size_t n, uint64_t *value)
     return -1;
 }
 
-size_t tp_varint_put(uint8_t *p, uint64_t value)
-{
+size_t tp_varint_put(uint8_t *p, uint64_t value) {
     size_t n = 0;
     while (value >= 0x80) {
         p[n++] = (uint8_t)(value | 0x80);
@@ -48,8 +45,7 @@ size_t tp_varint_put(uint8_t *p, uint64_t value)
     return n;
 }
 
-size_t tp_varint_size(uint64_t value)
-{
+size_t tp_varint_size(uint64_t value) {
     size_t n = 1;
     while (value >= 0x80) {
         value >>= 7;

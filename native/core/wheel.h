@@ -1,4 +1,5 @@
-/* A timing wheel: deadlines in milliseconds, resolution 64 ms, up to any distance. Intrusive, no allocation, O(1) to arm and disarm. */
+/* A timing wheel: deadlines in milliseconds, resolution 64 ms, up to any distance. Intrusive, no allocation,
+ * O(1) to arm and disarm. */
 #ifndef TP_WHEEL_H
 #define TP_WHEEL_H
 #include <stdint.h>
@@ -21,7 +22,8 @@ void tp_wheel_init(tp_wheel *w, uint64_t now_ms);
 /* Arms or re-arms. A deadline that has passed fires at the next tick. */
 void tp_wheel_arm(tp_wheel *w, tp_timer *t, uint64_t deadline_ms);
 void tp_wheel_disarm(tp_wheel *w, tp_timer *t);
-/* Takes one due timer off the wheel and returns it, NULL when none is due at now_ms. Call until NULL; timers may be armed and disarmed in between.
- * Never fires before the deadline, and at most one tick after it when called often enough. */
+/* Takes one due timer off the wheel and returns it, NULL when none is due at now_ms. Call until NULL; timers
+ * may be armed and disarmed in between. Never fires before the deadline, and at most one tick after it when
+ * called often enough. */
 tp_timer *tp_wheel_pop(tp_wheel *w, uint64_t now_ms);
 #endif

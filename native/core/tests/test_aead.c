@@ -5,15 +5,13 @@
 static const tp_aead_kind kinds[] = {TP_AEAD_SODIUM, TP_AEAD_OPENSSL};
 enum { KINDS = 2, BIG = 65519 };
 
-static tp_aead *make(tp_aead_kind kind)
-{
+static tp_aead *make(tp_aead_kind kind) {
     tp_aead *a = tp_aead_new(kind);
     CHECK(a != NULL && tp_aead_which(a) == kind);
     return a;
 }
 
-static void agrees_with_known_messages(void)
-{
+static void agrees_with_known_messages(void) {
     static const struct {
         const char *key;
         uint64_t nonce;
@@ -43,8 +41,7 @@ static void agrees_with_known_messages(void)
     }
 }
 
-static void both_libraries_read_each_other(void)
-{
+static void both_libraries_read_each_other(void) {
     static uint8_t plain[BIG], buf[BIG + 16];
     static const size_t sizes[] = {0, 1, 15, 16, 17, 63, 64, 65, 1024, 16384, 65518, BIG};
     uint8_t key[32] = {7};
@@ -75,8 +72,7 @@ static void both_libraries_read_each_other(void)
 }
 
 /* Messages of many connections in any order through one context. */
-static void interleaved_keys_stay_apart(void)
-{
+static void interleaved_keys_stay_apart(void) {
     enum { CONNECTIONS = 8, MESSAGES = 400 };
     uint64_t seed = 2;
     for (int k = 0; k < KINDS; k++) {
@@ -101,8 +97,7 @@ static void interleaved_keys_stay_apart(void)
     }
 }
 
-static void a_changed_bit_is_refused_and_costs_no_nonce(void)
-{
+static void a_changed_bit_is_refused_and_costs_no_nonce(void) {
     uint8_t key[32] = {3}, good[40 + 16], bad[40 + 16], text[40] = {5}, ad[3] = {1, 2, 3};
     for (int k = 0; k < KINDS; k++) {
         tp_aead *a = make(kinds[k]);
@@ -127,8 +122,7 @@ static void a_changed_bit_is_refused_and_costs_no_nonce(void)
     }
 }
 
-static void a_spent_nonce_ends_the_key(void)
-{
+static void a_spent_nonce_ends_the_key(void) {
     uint8_t key[32] = {3}, buf[16 + 1];
     for (int k = 0; k < KINDS; k++) {
         tp_aead *a = make(kinds[k]);
@@ -142,8 +136,7 @@ static void a_spent_nonce_ends_the_key(void)
     }
 }
 
-static void wiping_leaves_no_key(void)
-{
+static void wiping_leaves_no_key(void) {
     static const tp_cipher nothing;
     uint8_t key[32] = {3}, again[32] = {4}, buf[17], first[17];
     for (int k = 0; k < KINDS; k++) {
@@ -160,16 +153,14 @@ static void wiping_leaves_no_key(void)
     }
 }
 
-static void calibration_takes_one_of_them(void)
-{
+static void calibration_takes_one_of_them(void) {
     tp_aead *a = tp_aead_new(TP_AEAD_AUTO);
     CHECK(a != NULL && (tp_aead_which(a) == TP_AEAD_SODIUM || tp_aead_which(a) == TP_AEAD_OPENSSL));
     tp_aead_free(a);
     tp_aead_free(NULL);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(agrees_with_known_messages);
     RUN(both_libraries_read_each_other);
     RUN(interleaved_keys_stay_apart);

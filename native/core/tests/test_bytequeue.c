@@ -4,8 +4,7 @@
 
 enum { MODEL = 1 << 20 };
 
-static void behaves_like_a_naive_queue(void)
-{
+static void behaves_like_a_naive_queue(void) {
     static uint8_t model[MODEL], chunk[5000];
     for (uint64_t seed = 1; seed <= 20; seed++) {
         uint64_t random = seed;
@@ -35,8 +34,7 @@ static void behaves_like_a_naive_queue(void)
     }
 }
 
-static void an_empty_queue_owns_nothing(void)
-{
+static void an_empty_queue_owns_nothing(void) {
     tp_bytequeue q = {NULL, 0, 0, 0};
     CHECK(tp_bytequeue_push(&q, NULL, 0) == 0 && q.base == NULL);
     CHECK(tp_bytequeue_push(&q, (const uint8_t *)"abc", 3) == 0);
@@ -46,8 +44,7 @@ static void an_empty_queue_owns_nothing(void)
     tp_bytequeue_free(&q);
 }
 
-static void memory_follows_the_size_down(void)
-{
+static void memory_follows_the_size_down(void) {
     static uint8_t big[1 << 18];
     tp_bytequeue q = {NULL, 0, 0, 0};
     CHECK(tp_bytequeue_push(&q, big, sizeof big) == 0);
@@ -58,8 +55,7 @@ static void memory_follows_the_size_down(void)
 }
 
 /* A push of a size that cannot be is refused and changes nothing. */
-static void memory_that_is_not_there_changes_nothing(void)
-{
+static void memory_that_is_not_there_changes_nothing(void) {
     tp_bytequeue q = {NULL, 0, 0, 0};
     CHECK(tp_bytequeue_push(&q, (const uint8_t *)"abc", 3) == 0);
     CHECK(tp_bytequeue_push(&q, (const uint8_t *)"abc", SIZE_MAX / 2) == -1);
@@ -67,8 +63,7 @@ static void memory_that_is_not_there_changes_nothing(void)
     tp_bytequeue_free(&q);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(behaves_like_a_naive_queue);
     RUN(an_empty_queue_owns_nothing);
     RUN(memory_follows_the_size_down);

@@ -22,8 +22,7 @@ static const struct {
 #include "vectors/voucher.h"
 };
 
-static size_t bytes_of(const char *name, int stop, uint8_t *out, size_t max)
-{
+static size_t bytes_of(const char *name, int stop, uint8_t *out, size_t max) {
     size_t i = 0;
     while (i < VECTORS && (vectors[i].stop != stop || strcmp(vectors[i].name, name) != 0))
         i++;
@@ -31,34 +30,32 @@ static size_t bytes_of(const char *name, int stop, uint8_t *out, size_t max)
     return from_hex(vectors[i].bytes, out, max);
 }
 
-static int get(int stop, const uint8_t *p, size_t n, tp_circuit_msg *m)
-{
+static int get(int stop, const uint8_t *p, size_t n, tp_circuit_msg *m) {
     return stop ? tp_stop_get(p, n, m) : tp_hop_get(p, n, m);
 }
 
-static int put(int stop, uint8_t *out, size_t max, const tp_circuit_msg *m)
-{
+static int put(int stop, uint8_t *out, size_t max, const tp_circuit_msg *m) {
     return stop ? tp_stop_put(out, max, m) : tp_hop_put(out, max, m);
 }
 
-static int is(tp_slice s, const char *digits)
-{
+static int is(tp_slice s, const char *digits) {
     uint8_t expected[64];
     size_t n = from_hex(digits, expected, sizeof expected);
     return s.n == n && memcmp(s.p, expected, n) == 0;
 }
 
-static const char address[] = "04c0000207060fa1", other_address[] = "2920010db8000000000000000000000007060fa1";
+static const char address[] = "04c0000207060fa1",
+                  other_address[] = "2920010db8000000000000000000000007060fa1";
 
-static void go_hop_messages_are_understood(void)
-{
+static void go_hop_messages_are_understood(void) {
     uint8_t p[512];
     tp_circuit_msg m;
     size_t n = bytes_of("reserve", 0, p, sizeof p);
     CHECK(tp_hop_get(p, n, &m) == 0 && m.type == TP_HOP_RESERVE && m.status == -1);
     CHECK(!m.has_peer && !m.has_reservation && !m.has_limit && m.addrs_n == 0);
     n = bytes_of("connect", 0, p, sizeof p);
-    CHECK(tp_hop_get(p, n, &m) == 0 && m.type == TP_HOP_CONNECT && m.has_peer && is(m.peer_id, vouchers[0].peer));
+    CHECK(tp_hop_get(p, n, &m) == 0 && m.type == TP_HOP_CONNECT && m.has_peer &&
+          is(m.peer_id, vouchers[0].peer));
     CHECK(m.addrs_n == 0);
     n = bytes_of("connect with addresses", 0, p, sizeof p);
     CHECK(tp_hop_get(p, n, &m) == 0 && m.has_peer && is(m.peer_id, vouchers[0].peer) && m.addrs_n == 2);
@@ -74,21 +71,21 @@ static void go_hop_messages_are_understood(void)
     CHECK(tp_hop_get(p, n, &m) == 0 && m.has_limit && m.limit_duration == 120 && m.limit_data == 1 << 17);
 }
 
-static void go_stop_messages_are_understood(void)
-{
+static void go_stop_messages_are_understood(void) {
     uint8_t p[512];
     tp_circuit_msg m;
     size_t n = bytes_of("connect", 1, p, sizeof p);
-    CHECK(tp_stop_get(p, n, &m) == 0 && m.type == TP_STOP_CONNECT && is(m.peer_id, vouchers[0].peer) && !m.has_limit);
+    CHECK(tp_stop_get(p, n, &m) == 0 && m.type == TP_STOP_CONNECT && is(m.peer_id, vouchers[0].peer) &&
+          !m.has_limit);
     n = bytes_of("connect with a limit", 1, p, sizeof p);
     CHECK(tp_stop_get(p, n, &m) == 0 && m.has_limit && m.limit_duration == 120 && m.limit_data == 1 << 17);
     n = bytes_of("accepted", 1, p, sizeof p);
     CHECK(tp_stop_get(p, n, &m) == 0 && m.type == TP_STOP_STATUS && m.status == TP_OK && !m.has_peer);
 }
 
-/* Encoding what was decoded gives go's bytes, and a buffer one byte short is refused without a write behind its end. */
-static void ours_are_the_same_bytes(void)
-{
+/* Encoding what was decoded gives go's bytes, and a buffer one byte short is refused without a write behind
+ * its end. */
+static void ours_are_the_same_bytes(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         uint8_t p[512];
         tp_circuit_msg m;
@@ -103,8 +100,7 @@ static void ours_are_the_same_bytes(void)
     }
 }
 
-static void a_limit_of_nothing_is_not_told(void)
-{
+static void a_limit_of_nothing_is_not_told(void) {
     uint8_t out[64];
     tp_circuit_msg m = {.type = TP_HOP_STATUS, .status = TP_OK, .has_limit = 1};
     CHECK(tp_hop_put(out, sizeof out, &m) == 4 && tp_stop_put(out, sizeof out, &m) == 4);
@@ -114,8 +110,7 @@ static void a_limit_of_nothing_is_not_told(void)
 }
 
 /* No cut of a message is read beyond its end; a cut at the end of a field is a shorter message. */
-static void cuts_never_read_beyond(void)
-{
+static void cuts_never_read_beyond(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         uint8_t p[512];
         tp_circuit_msg m;
@@ -130,8 +125,7 @@ static void cuts_never_read_beyond(void)
     }
 }
 
-static void check_bytes(const char *digits, int stop, int expected, tp_circuit_msg *m)
-{
+static void check_bytes(const char *digits, int stop, int expected, tp_circuit_msg *m) {
     uint8_t p[64];
     size_t n = from_hex(digits, p, sizeof p);
     uint8_t *copy = exact_copy(p, n);
@@ -139,8 +133,7 @@ static void check_bytes(const char *digits, int stop, int expected, tp_circuit_m
     free(copy);
 }
 
-static void odd_messages_mean_what_protobuf_says(void)
-{
+static void odd_messages_mean_what_protobuf_says(void) {
     tp_circuit_msg m;
     check_bytes("", 0, 0, &m);
     CHECK(m.type == -1 && m.status == -1);
@@ -166,26 +159,26 @@ static void odd_messages_mean_what_protobuf_says(void)
     CHECK(m.has_limit && m.limit_duration == 7 && m.limit_data == 0);
 }
 
-static void malformed_messages_are_refused(void)
-{
+static void malformed_messages_are_refused(void) {
     static const char *const both[] = {
-        "0a00",         /* type as bytes */
-        "0d00000000",   /* type as 32 bits */
-        "1000",         /* peer as a number */
-        "1203080141",   /* its id as a number */
-        "12021001",     /* its address as a number */
-        "1202",         /* the length beyond the end */
-        "1280",         /* the length cut */
+        "0a00",                   /* type as bytes */
+        "0d00000000",             /* type as 32 bits */
+        "1000",                   /* peer as a number */
+        "1203080141",             /* its id as a number */
+        "12021001",               /* its address as a number */
+        "1202",                   /* the length beyond the end */
+        "1280",                   /* the length cut */
         "12ffffffffffffffffff01", /* the longest length there is */
         "12ffffffffffffffffff02", /* and a longer one */
-        "08",           /* no value */
-        "0880",         /* a cut value */
+        "08",                     /* no value */
+        "0880",                   /* a cut value */
         "0880808080808080808002", /* a value over 64 bits */
-        "0000",         /* field 0 */
-        "0b0c",         /* a group */
-        "0f00",         /* wire type 7 */
-        "80",           /* a cut tag */
-        "8080808010" "00", /* field number 2^29 */
+        "0000",                   /* field 0 */
+        "0b0c",                   /* a group */
+        "0f00",                   /* wire type 7 */
+        "80",                     /* a cut tag */
+        "8080808010"
+        "00", /* field number 2^29 */
     };
     static const char *const hop[] = {"1800", "1a020a00", "1a021000", "1a021800", "22020a00", "2a00", "2000"};
     static const char *const stop[] = {"1800", "1a020a00", "1a021200", "2200"};
@@ -200,8 +193,7 @@ static void malformed_messages_are_refused(void)
         check_bytes(stop[i], 1, -1, &m);
 }
 
-static void addresses_are_counted(void)
-{
+static void addresses_are_counted(void) {
     for (int reservation = 0; reservation < 2; reservation++) {
         uint8_t out[512], longer[512];
         tp_circuit_msg m = {.type = TP_HOP_STATUS, .status = -1}, back;
@@ -221,8 +213,7 @@ static void addresses_are_counted(void)
     }
 }
 
-static void a_reservation_has_its_own_addresses(void)
-{
+static void a_reservation_has_its_own_addresses(void) {
     static const char *const orders[2] = {"1a03120141"
                                           "12061201421201430802",
                                           "1206120142120143"
@@ -232,12 +223,12 @@ static void a_reservation_has_its_own_addresses(void)
         uint8_t p[64];
         tp_circuit_msg m;
         size_t n = from_hex(orders[i], p, sizeof p);
-        CHECK(tp_hop_get(p, n, &m) == 0 && m.has_peer && m.has_reservation && m.addrs_n == 1 && m.addrs[0].p[0] == 'A');
+        CHECK(tp_hop_get(p, n, &m) == 0 && m.has_peer && m.has_reservation && m.addrs_n == 1 &&
+              m.addrs[0].p[0] == 'A');
     }
 }
 
-static void vouchers_of_go_verify_and_ours_are_the_same(void)
-{
+static void vouchers_of_go_verify_and_ours_are_the_same(void) {
     for (size_t i = 0; i < sizeof vouchers / sizeof *vouchers; i++) {
         uint8_t p[512], relay[64], peer[64], seed[32], public_key[32], secret[64], out[512];
         size_t n = from_hex(vouchers[i].envelope, p, sizeof p);
@@ -259,8 +250,7 @@ static void vouchers_of_go_verify_and_ours_are_the_same(void)
     }
 }
 
-static void no_cut_and_no_changed_bit_of_a_voucher_passes(void)
-{
+static void no_cut_and_no_changed_bit_of_a_voucher_passes(void) {
     uint8_t p[512];
     tp_voucher v;
     size_t n = from_hex(vouchers[0].envelope, p, sizeof p);
@@ -277,8 +267,7 @@ static void no_cut_and_no_changed_bit_of_a_voucher_passes(void)
     }
 }
 
-static void a_relay_signs_only_for_itself(void)
-{
+static void a_relay_signs_only_for_itself(void) {
     uint8_t relay[64], peer[64], seed[32], public_key[32], secret[64], out[512];
     tp_voucher v;
     tp_slice relay_id = {relay, from_hex(vouchers[0].relay, relay, sizeof relay)};
@@ -294,8 +283,7 @@ static void a_relay_signs_only_for_itself(void)
     CHECK(tp_voucher_put(out, sizeof out, public_key, secret, relay_id, (tp_slice){out, 200}, 5) == -1);
 }
 
-int main(void)
-{
+int main(void) {
     CHECK(sodium_init() >= 0);
     RUN(go_hop_messages_are_understood);
     RUN(go_stop_messages_are_understood);

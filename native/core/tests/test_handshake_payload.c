@@ -11,8 +11,7 @@ static const struct {
 };
 enum { VECTORS = sizeof vectors / sizeof *vectors };
 
-static void go_payloads_are_read_and_verified(void)
-{
+static void go_payloads_are_read_and_verified(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         uint8_t static_key[32], id[TP_PEER_ID_MAX], expected[TP_PEER_ID_MAX], p[512];
         const char *forms[3] = {vectors[i].none, vectors[i].others, vectors[i].yamux};
@@ -33,8 +32,7 @@ static void go_payloads_are_read_and_verified(void)
     }
 }
 
-static void no_cut_and_no_changed_bit_of_key_or_signature_passes(void)
-{
+static void no_cut_and_no_changed_bit_of_key_or_signature_passes(void) {
     uint8_t static_key[32], id[TP_PEER_ID_MAX], p[512];
     int id_n;
     tp_payload payload;
@@ -48,14 +46,15 @@ static void no_cut_and_no_changed_bit_of_key_or_signature_passes(void)
     for (size_t bit = 0; bit < n * 8; bit++) {
         uint8_t *copy = exact_copy(p, n);
         copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        CHECK(tp_payload_get(copy, n, &payload) == -1 || tp_payload_verify(&payload, static_key, id, &id_n) == -1);
+        CHECK(tp_payload_get(copy, n, &payload) == -1 ||
+              tp_payload_verify(&payload, static_key, id, &id_n) == -1);
         free(copy);
     }
 }
 
-static void ours_is_what_go_would_send(void)
-{
-    uint8_t public_key[32], secret[64], key_pb[TP_ED25519_PB], signature[64], out[160], static_key[32], id[TP_PEER_ID_MAX];
+static void ours_is_what_go_would_send(void) {
+    uint8_t public_key[32], secret[64], key_pb[TP_ED25519_PB], signature[64], out[160], static_key[32],
+        id[TP_PEER_ID_MAX];
     uint8_t seed[32], signed_bytes[24 + 32], theirs[512];
     int id_n;
     tp_payload payload;
@@ -73,8 +72,7 @@ static void ours_is_what_go_would_send(void)
     CHECK(tp_payload_verify(&payload, static_key, id, &id_n) == 0 && id_n == 38);
 }
 
-static void size_is_bounded_and_unknown_fields_are_skipped(void)
-{
+static void size_is_bounded_and_unknown_fields_are_skipped(void) {
     static uint8_t p[TP_PAYLOAD_MAX + 1];
     tp_payload payload;
     size_t n = from_hex(vectors[0].none, p, sizeof p);
@@ -88,8 +86,7 @@ static void size_is_bounded_and_unknown_fields_are_skipped(void)
     CHECK(tp_payload_get(p, TP_PAYLOAD_MAX + 1, &payload) == -1);
 }
 
-int main(void)
-{
+int main(void) {
     CHECK(sodium_init() >= 0);
     RUN(go_payloads_are_read_and_verified);
     RUN(no_cut_and_no_changed_bit_of_key_or_signature_passes);

@@ -2,14 +2,12 @@
 #include "check.h"
 #include "histogram.h"
 
-static int ascending(const void *a, const void *b)
-{
+static int ascending(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
 }
 
-static void quantiles_are_within_a_quarter_above(void)
-{
+static void quantiles_are_within_a_quarter_above(void) {
     enum { N = 5000 };
     static uint64_t numbers[N];
     static const double shares[] = {0.0, 0.001, 0.25, 0.5, 0.9, 0.99, 0.999, 1.0};
@@ -33,8 +31,7 @@ static void quantiles_are_within_a_quarter_above(void)
 }
 
 /* A bucket's upper bound is the last number in it: one more falls into the next. */
-static void buckets_are_seamless(void)
-{
+static void buckets_are_seamless(void) {
     tp_histogram h;
     uint64_t number = 1;
     for (int buckets = 0; number < (1ULL << 34); buckets++) {
@@ -48,8 +45,7 @@ static void buckets_are_seamless(void)
     }
 }
 
-static void the_ends_hold(void)
-{
+static void the_ends_hold(void) {
     tp_histogram h;
     tp_histogram_clear(&h);
     CHECK(tp_histogram_quantile(&h, 0.5) == 0);
@@ -65,8 +61,7 @@ static void the_ends_hold(void)
     CHECK(h.count == 0 && h.max == 0 && tp_histogram_quantile(&h, 1) == 0);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(quantiles_are_within_a_quarter_above);
     RUN(buckets_are_seamless);
     RUN(the_ends_hold);

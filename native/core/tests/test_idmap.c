@@ -11,8 +11,7 @@ typedef struct {
     uint32_t count;
 } model;
 
-static void check_all(const tp_idmap *m, const model *expected)
-{
+static void check_all(const tp_idmap *m, const model *expected) {
     uint32_t cursor = 0, seen = 0;
     static int met[IDS];
     memset(met, 0, sizeof met);
@@ -27,8 +26,7 @@ static void check_all(const tp_idmap *m, const model *expected)
     CHECK(m->capacity == 0 || ((m->capacity & (m->capacity - 1)) == 0 && m->count < m->capacity));
 }
 
-static void run(model *x, uint64_t seed)
-{
+static void run(model *x, uint64_t seed) {
     tp_idmap m = {NULL, 0, 0};
     for (int step = 0; step < 6000; step++) {
         int i = (int)(next_random(&seed) % IDS);
@@ -55,34 +53,32 @@ static void run(model *x, uint64_t seed)
     CHECK(m.capacity == 0);
 }
 
-static void behaves_like_an_array(void)
-{
+static void behaves_like_an_array(void) {
     static model x;
     for (uint64_t seed = 1; seed <= 5; seed++) {
         memset(&x, 0, sizeof x);
         for (uint32_t i = 0; i < IDS; i++)
-            x.ids[i] = seed == 1   ? 2 * i + 1                /* as a dialer numbers its streams */
-                       : seed == 2 ? 2 * i + 2                /* a listener */
-                       : seed == 3 ? UINT32_MAX - i           /* the last ones */
-                                   : (i + 1) * 2654435769U;   /* scattered */
+            x.ids[i] = seed == 1   ? 2 * i + 1              /* as a dialer numbers its streams */
+                       : seed == 2 ? 2 * i + 2              /* a listener */
+                       : seed == 3 ? UINT32_MAX - i         /* the last ones */
+                                   : (i + 1) * 2654435769U; /* scattered */
         run(&x, seed);
     }
 }
 
 /* Many entries with the same first slot, removed in any order. */
-static void colliding_ids_are_all_found(void)
-{
+static void colliding_ids_are_all_found(void) {
     static model x;
     uint32_t id = 1, found = 0;
     memset(&x, 0, sizeof x);
     for (; found < IDS; id++)
-        if (((id * 0x9e3779b97f4a7c15U >> 32) & 0x3ff) >= 0x3fe) /* at the end of a table: probing wraps around */
+        if (((id * 0x9e3779b97f4a7c15U >> 32) & 0x3ff) >=
+            0x3fe) /* at the end of a table: probing wraps around */
             x.ids[found++] = id;
     run(&x, 77);
 }
 
-static void nothing_is_found_in_an_empty_map(void)
-{
+static void nothing_is_found_in_an_empty_map(void) {
     tp_idmap m = {NULL, 0, 0};
     uint32_t cursor = 0;
     CHECK(tp_idmap_get(&m, 1) == NULL && tp_idmap_get(&m, 0) == NULL && tp_idmap_remove(&m, 1) == NULL);
@@ -92,8 +88,7 @@ static void nothing_is_found_in_an_empty_map(void)
     CHECK(m.slots == NULL && m.capacity == 0 && m.count == 0);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(behaves_like_an_array);
     RUN(colliding_ids_are_all_found);
     RUN(nothing_is_found_in_an_empty_map);

@@ -19,8 +19,7 @@ typedef struct {
     size_t pb_n, id_n, signature_n;
 } sample;
 
-static sample get(size_t i)
-{
+static sample get(size_t i) {
     sample s;
     s.pb_n = from_hex(vectors[i].pb, s.pb, sizeof s.pb);
     s.id_n = from_hex(vectors[i].peer_id, s.id, sizeof s.id);
@@ -28,8 +27,7 @@ static sample get(size_t i)
     return s;
 }
 
-static sample get_named(const char *name)
-{
+static sample get_named(const char *name) {
     size_t i = 0;
     while (i < VECTORS && strcmp(vectors[i].name, name) != 0)
         i++;
@@ -38,8 +36,7 @@ static sample get_named(const char *name)
 }
 
 /* What tp_key_verify says of the sample, read from memory of exactly its size. */
-static int verify(const sample *s)
-{
+static int verify(const sample *s) {
     uint8_t *pb = exact_copy(s->pb, s->pb_n), *signature = exact_copy(s->signature, s->signature_n);
     int result = tp_key_verify(pb, s->pb_n, message, MESSAGE, signature, s->signature_n);
     free(pb);
@@ -47,8 +44,7 @@ static int verify(const sample *s)
     return result;
 }
 
-static void go_keys_verify_and_have_their_peer_ids(void)
-{
+static void go_keys_verify_and_have_their_peer_ids(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         sample s = get(i);
         uint8_t id[TP_PEER_ID_MAX];
@@ -58,8 +54,7 @@ static void go_keys_verify_and_have_their_peer_ids(void)
     }
 }
 
-static void a_wrong_signature_is_told_from_a_wrong_key(void)
-{
+static void a_wrong_signature_is_told_from_a_wrong_key(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         sample s = get(i);
         s.signature[s.signature_n / 2] ^= 1;
@@ -77,8 +72,7 @@ static void a_wrong_signature_is_told_from_a_wrong_key(void)
     }
 }
 
-static void every_cut_and_every_addition_is_refused(void)
-{
+static void every_cut_and_every_addition_is_refused(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         uint8_t id[TP_PEER_ID_MAX];
         sample s = get(i);
@@ -97,8 +91,7 @@ static void every_cut_and_every_addition_is_refused(void)
 }
 
 /* A flipped bit of the encoding makes another key or none; none of them has signed. */
-static void no_changed_key_verifies(void)
-{
+static void no_changed_key_verifies(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         sample good = get(i);
         size_t stride = good.pb_n > 300 ? 41 : 3;
@@ -110,8 +103,7 @@ static void no_changed_key_verifies(void)
     }
 }
 
-static void only_the_canonical_protobuf_is_a_key(void)
-{
+static void only_the_canonical_protobuf_is_a_key(void) {
     sample good = get_named("ed25519"), s;
     s = good; /* type 4 */
     s.pb[1] = 4;
@@ -138,8 +130,7 @@ static void only_the_canonical_protobuf_is_a_key(void)
 }
 
 /* Data of one type declared as another. */
-static void types_are_not_confused(void)
-{
+static void types_are_not_confused(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         for (uint8_t type = 0; type < 4; type++) {
             sample s = get(i);
@@ -151,8 +142,7 @@ static void types_are_not_confused(void)
     }
 }
 
-static void points_off_the_curve_are_refused(void)
-{
+static void points_off_the_curve_are_refused(void) {
     static const char *const names[] = {"P-256", "P-384", "P-521"};
     for (size_t i = 0; i < 3; i++) {
         sample s = get_named(names[i]);
@@ -167,8 +157,7 @@ static void points_off_the_curve_are_refused(void)
     CHECK(verify(&s) == BAD_KEY);
 }
 
-static void put_der(uint8_t **p, uint8_t tag, size_t n)
-{
+static void put_der(uint8_t **p, uint8_t tag, size_t n) {
     *(*p)++ = tag;
     if (n >= 0x80)
         *(*p)++ = n > 0xff ? 0x82 : 0x81;
@@ -177,13 +166,11 @@ static void put_der(uint8_t **p, uint8_t tag, size_t n)
     *(*p)++ = (uint8_t)n;
 }
 
-static size_t der_size(size_t n)
-{
+static size_t der_size(size_t n) {
     return n + (n > 0xff ? 4 : n >= 0x80 ? 3 : 2);
 }
 
-static void put_positive(uint8_t **p, const uint8_t *number, size_t n)
-{
+static void put_positive(uint8_t **p, const uint8_t *number, size_t n) {
     int sign = number[0] >= 0x80;
     put_der(p, 0x02, n + (size_t)sign);
     if (sign)
@@ -193,8 +180,7 @@ static void put_positive(uint8_t **p, const uint8_t *number, size_t n)
 }
 
 /* A PublicKey with an RSA key whose modulus is `bits` long (its last byte as given), exponent as given. */
-static sample rsa(unsigned bits, uint8_t last, const uint8_t *e, size_t e_n)
-{
+static sample rsa(unsigned bits, uint8_t last, const uint8_t *e, size_t e_n) {
     static const uint8_t algorithm[] = {0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
                                         0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00};
     uint8_t modulus[1100];
@@ -224,11 +210,11 @@ static sample rsa(unsigned bits, uint8_t last, const uint8_t *e, size_t e_n)
     return s;
 }
 
-static void rsa_keys_are_bounded(void)
-{
-    static const uint8_t f4[] = {1, 0, 1}, one[] = {1}, two[] = {2}, three[] = {3}, most[] = {0x7f, 0xff, 0xff, 0xff},
-                         big[] = {0x80, 0, 0, 1};
-    static const unsigned good_bits[] = {2048, 2049, 3072, 4096, 8192}, bad_bits[] = {1024, 2040, 2047, 8193, 8200};
+static void rsa_keys_are_bounded(void) {
+    static const uint8_t f4[] = {1, 0, 1}, one[] = {1}, two[] = {2}, three[] = {3},
+                         most[] = {0x7f, 0xff, 0xff, 0xff}, big[] = {0x80, 0, 0, 1};
+    static const unsigned good_bits[] = {2048, 2049, 3072, 4096, 8192},
+                          bad_bits[] = {1024, 2040, 2047, 8193, 8200};
     sample s;
     for (size_t i = 0; i < sizeof good_bits / sizeof *good_bits; i++) {
         s = rsa(good_bits[i], 0x55, f4, 3);
@@ -252,18 +238,17 @@ static void rsa_keys_are_bounded(void)
     CHECK(verify(&s) == BAD_SIGNATURE);
 }
 
-static void an_encoded_ed25519_key_verifies(void)
-{
+static void an_encoded_ed25519_key_verifies(void) {
     uint8_t public_key[32], secret[64], pb[TP_ED25519_PB], signature[64], id[TP_PEER_ID_MAX];
     crypto_sign_keypair(public_key, secret);
     crypto_sign_detached(signature, NULL, message, MESSAGE, secret);
     tp_ed25519_pb(public_key, pb);
     CHECK(tp_key_verify(pb, sizeof pb, message, MESSAGE, signature, 64) == 0);
-    CHECK(tp_peer_id_of_key(pb, sizeof pb, id) == 38 && id[0] == 0 && id[1] == 36 && memcmp(id + 2, pb, 36) == 0);
+    CHECK(tp_peer_id_of_key(pb, sizeof pb, id) == 38 && id[0] == 0 && id[1] == 36 &&
+          memcmp(id + 2, pb, 36) == 0);
 }
 
-static void peer_ids_have_two_forms(void)
-{
+static void peer_ids_have_two_forms(void) {
     uint8_t id[64] = {0};
     for (int code = 0; code < 256; code++) {
         for (size_t length = 0; length < 60; length++) {
@@ -277,8 +262,7 @@ static void peer_ids_have_two_forms(void)
     CHECK(!tp_peer_id_valid(NULL, 0));
 }
 
-int main(void)
-{
+int main(void) {
     CHECK(sodium_init() >= 0);
     RUN(go_keys_verify_and_have_their_peer_ids);
     RUN(a_wrong_signature_is_told_from_a_wrong_key);

@@ -13,8 +13,7 @@ static const struct {
 };
 enum { VECTORS = sizeof vectors / sizeof *vectors };
 
-static void go_addresses_are_valid(void)
-{
+static void go_addresses_are_valid(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         uint8_t p[TP_MULTIADDR_MAX];
         size_t n = from_hex(vectors[i].bytes, p, sizeof p);
@@ -24,8 +23,7 @@ static void go_addresses_are_valid(void)
 }
 
 /* A cut is invalid unless it ends between two components, of which no vector has more than eight. */
-static void cuts_never_read_beyond(void)
-{
+static void cuts_never_read_beyond(void) {
     for (size_t i = 0; i < VECTORS; i++) {
         uint8_t p[TP_MULTIADDR_MAX];
         size_t n = from_hex(vectors[i].bytes, p, sizeof p), valid = 0;
@@ -39,8 +37,7 @@ static void cuts_never_read_beyond(void)
     }
 }
 
-static void check_bytes(const char *digits, int expected)
-{
+static void check_bytes(const char *digits, int expected) {
     uint8_t p[64];
     size_t n = from_hex(digits, p, sizeof p);
     uint8_t *copy = exact_copy(p, n);
@@ -48,37 +45,41 @@ static void check_bytes(const char *digits, int expected)
     free(copy);
 }
 
-static void wrong_values_are_refused(void)
-{
+static void wrong_values_are_refused(void) {
     static const char *const bad[] = {
-        "",                     /* nothing */
-        "00",                   /* protocol 0 */
-        "ff7f",                 /* unknown */
-        "8400",                 /* ip4, written too long */
-        "0401020304" "02",      /* junk behind */
-        "3500",                 /* dns: no name */
-        "3503612f62",           /* dns: a slash */
-        "3503610062",           /* dns: a zero byte */
-        "35036162",             /* dns: cut */
-        "3583006162" "63",      /* dns: length written too long */
+        "",     /* nothing */
+        "00",   /* protocol 0 */
+        "ff7f", /* unknown */
+        "8400", /* ip4, written too long */
+        "0401020304"
+        "02",         /* junk behind */
+        "3500",       /* dns: no name */
+        "3503612f62", /* dns: a slash */
+        "3503610062", /* dns: a zero byte */
+        "35036162",   /* dns: cut */
+        "3583006162"
+        "63",                   /* dns: length written too long */
         "35ffffffffffffffff7f", /* dns: the longest length */
         "a50300",               /* p2p: nothing */
         "a503021200",           /* p2p: sha2-256 of no bytes */
         "a50303110161",         /* p2p: sha1 */
         "a503020000",           /* p2p: an empty identity */
         "d20303120261",         /* certhash: its length is wrong */
-        "9003" "00",            /* unix: no path */
-        "be03" "0161",          /* garlic64: too short */
+        "9003"
+        "00", /* unix: no path */
+        "be03"
+        "0161", /* garlic64: too short */
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         check_bytes(bad[i], 0);
     check_bytes("3503616263", 1);
-    check_bytes("a503" "03000161", 1);
+    check_bytes("a503"
+                "03000161",
+                1);
     check_bytes("d2030412026162", 1);
 }
 
-static void length_is_bounded(void)
-{
+static void length_is_bounded(void) {
     static uint8_t p[TP_MULTIADDR_MAX + 2];
     for (size_t i = 0; i < sizeof p; i += 2) { /* /noise again and again */
         p[i] = 0xc6;
@@ -87,8 +88,7 @@ static void length_is_bounded(void)
     CHECK(tp_multiaddr_valid(p, TP_MULTIADDR_MAX) && !tp_multiaddr_valid(p, TP_MULTIADDR_MAX + 2));
 }
 
-static void check_socket(const char *ip, int family, const char *expected)
-{
+static void check_socket(const char *ip, int family, const char *expected) {
     struct sockaddr_storage storage;
     uint8_t out[TP_MULTIADDR_SOCKET_MAX], bytes[TP_MULTIADDR_SOCKET_MAX];
     memset(&storage, 0, sizeof storage);
@@ -107,8 +107,7 @@ static void check_socket(const char *ip, int family, const char *expected)
     CHECK(tp_multiaddr_valid(out, n));
 }
 
-static void sockets_have_addresses(void)
-{
+static void sockets_have_addresses(void) {
     struct sockaddr_storage unix_socket = {.ss_family = AF_UNIX};
     uint8_t out[TP_MULTIADDR_SOCKET_MAX];
     check_socket("192.0.2.7", AF_INET, "04c0000207060fa1");
@@ -117,8 +116,7 @@ static void sockets_have_addresses(void)
     CHECK(tp_multiaddr_of_socket((struct sockaddr *)&unix_socket, out) == -1);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(go_addresses_are_valid);
     RUN(cuts_never_read_beyond);
     RUN(wrong_values_are_refused);

@@ -2,8 +2,7 @@
 #include "check.h"
 #include "multistream.h"
 
-static void lines_of_every_length_come_back(void)
-{
+static void lines_of_every_length_come_back(void) {
     static char text[TP_MULTISTREAM_LINE_MAX + 1];
     static uint8_t out[TP_MULTISTREAM_LINE_MAX + 2];
     memset(text, 'x', sizeof text);
@@ -20,8 +19,7 @@ static void lines_of_every_length_come_back(void)
     CHECK(tp_multistream_put(out, sizeof out, text, TP_MULTISTREAM_LINE_MAX) == -1);
 }
 
-static void every_cut_needs_more(void)
-{
+static void every_cut_needs_more(void) {
     static const char *const lines[] = {"/multistream/1.0.0", "na", "/noise"};
     uint8_t out[200];
     char long_line[150];
@@ -40,8 +38,7 @@ static void every_cut_needs_more(void)
     }
 }
 
-static void check_bytes(const char *digits, int expected)
-{
+static void check_bytes(const char *digits, int expected) {
     uint8_t p[64];
     const uint8_t *text;
     size_t text_n, n = from_hex(digits, p, sizeof p);
@@ -51,8 +48,7 @@ static void check_bytes(const char *digits, int expected)
 }
 
 /* A length that can't become valid is refused before more is awaited. */
-static void bad_lengths_and_ends_are_refused(void)
-{
+static void bad_lengths_and_ends_are_refused(void) {
     check_bytes("00", -1);
     check_bytes("010a", -1);
     check_bytes("8000", -1);
@@ -67,8 +63,7 @@ static void bad_lengths_and_ends_are_refused(void)
     check_bytes("036e610a0a", 4);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(lines_of_every_length_come_back);
     RUN(every_cut_needs_more);
     RUN(bad_lengths_and_ends_are_refused);

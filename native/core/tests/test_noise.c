@@ -9,8 +9,7 @@ typedef struct {
     tp_noise a, b; /* initiator and responder */
 } pair;
 
-static void start(pair *p, tp_aead_kind kind)
-{
+static void start(pair *p, tp_aead_kind kind) {
     uint8_t public_key[32], secret[32];
     p->aead = tp_aead_new(kind);
     CHECK(p->aead != NULL);
@@ -22,26 +21,22 @@ static void start(pair *p, tp_aead_kind kind)
     tp_noise_init(&p->b, p->aead, 0, public_key, secret);
 }
 
-static void stop(pair *p)
-{
+static void stop(pair *p) {
     tp_noise_wipe(&p->a);
     tp_noise_wipe(&p->b);
     tp_aead_free(p->aead);
 }
 
-static tp_noise *writer(pair *p)
-{
+static tp_noise *writer(pair *p) {
     return tp_noise_writes(&p->a) ? &p->a : &p->b;
 }
 
-static tp_noise *reader(pair *p)
-{
+static tp_noise *reader(pair *p) {
     return tp_noise_writes(&p->a) ? &p->b : &p->a;
 }
 
 /* Runs the first `steps` messages without payload. */
-static void advance(pair *p, int steps)
-{
+static void advance(pair *p, int steps) {
     uint8_t msg[256], *payload;
     size_t payload_n;
     for (int i = 0; i < steps; i++) {
@@ -51,8 +46,7 @@ static void advance(pair *p, int steps)
     }
 }
 
-static void matches_the_vectors(void)
-{
+static void matches_the_vectors(void) {
     static const struct {
         const char *secrets[4], *payloads[3], *messages[3], *hash, *transport[2];
     } vectors[] = {
@@ -97,8 +91,7 @@ static void matches_the_vectors(void)
     }
 }
 
-static void every_changed_byte_and_every_cut_is_refused(void)
-{
+static void every_changed_byte_and_every_cut_is_refused(void) {
     for (int step = 1; step < 3; step++) {
         pair p;
         uint8_t msg[256], text[20] = {1}, *payload;
@@ -130,8 +123,7 @@ static void every_changed_byte_and_every_cut_is_refused(void)
     }
 }
 
-static void the_first_message_needs_a_whole_key(void)
-{
+static void the_first_message_needs_a_whole_key(void) {
     pair p;
     uint8_t msg[40] = {9}, *payload;
     size_t payload_n;
@@ -144,8 +136,7 @@ static void the_first_message_needs_a_whole_key(void)
     stop(&p);
 }
 
-static void low_order_keys_are_refused(void)
-{
+static void low_order_keys_are_refused(void) {
     static const char *const low_order[] = {
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",
@@ -167,8 +158,7 @@ static void low_order_keys_are_refused(void)
     }
 }
 
-static void turns_are_kept(void)
-{
+static void turns_are_kept(void) {
     pair p;
     uint8_t msg[256] = {9}, *payload;
     size_t payload_n;
@@ -178,14 +168,14 @@ static void turns_are_kept(void)
     CHECK(tp_noise_read(&p.a, msg, 32, &payload, &payload_n) == -1);
     advance(&p, 3);
     CHECK(tp_noise_done(&p.a) && tp_noise_done(&p.b));
-    CHECK(tp_noise_write(&p.a, NULL, 0, msg, sizeof msg) == -1 && tp_noise_write(&p.b, NULL, 0, msg, sizeof msg) == -1);
+    CHECK(tp_noise_write(&p.a, NULL, 0, msg, sizeof msg) == -1 &&
+          tp_noise_write(&p.b, NULL, 0, msg, sizeof msg) == -1);
     CHECK(tp_noise_read(&p.a, msg, 64, &payload, &payload_n) == -1);
     CHECK(tp_noise_read(&p.b, msg, 64, &payload, &payload_n) == -1);
     stop(&p);
 }
 
-static void sizes_are_bounded(void)
-{
+static void sizes_are_bounded(void) {
     static uint8_t text[TP_NOISE_MAX], msg[TP_NOISE_MAX + 1], *payload;
     static const size_t overhead[3] = {32, 96, 64};
     size_t payload_n;
@@ -205,8 +195,7 @@ static void sizes_are_bounded(void)
     }
 }
 
-static void secrets_are_gone_after_split_and_wipe(void)
-{
+static void secrets_are_gone_after_split_and_wipe(void) {
     static const tp_noise nothing;
     pair p;
     tp_cipher send, recv;
@@ -220,8 +209,7 @@ static void secrets_are_gone_after_split_and_wipe(void)
     stop(&p);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(matches_the_vectors);
     RUN(every_changed_byte_and_every_cut_is_refused);
     RUN(the_first_message_needs_a_whole_key);

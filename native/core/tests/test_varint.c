@@ -3,8 +3,7 @@
 #include "varint.h"
 #include "yamux.h"
 
-static void numbers_come_back_in_their_shortest_form(void)
-{
+static void numbers_come_back_in_their_shortest_form(void) {
     for (int shift = 0; shift < 64; shift++) {
         for (int delta = -2; delta <= 2; delta++) {
             uint64_t value = ((uint64_t)1 << shift) + (uint64_t)delta, back = 0;
@@ -28,28 +27,26 @@ static void numbers_come_back_in_their_shortest_form(void)
     }
 }
 
-static void what_follows_is_left_alone(void)
-{
+static void what_follows_is_left_alone(void) {
     uint64_t value;
     CHECK(tp_varint_get((const uint8_t *)"\x81\x01\xff", 3, &value) == 2 && value == 129);
     CHECK(tp_varint_get((const uint8_t *)"\x00\xff", 2, &value) == 1 && value == 0);
 }
 
-static void longer_forms_are_for_protobuf_alone(void)
-{
+static void longer_forms_are_for_protobuf_alone(void) {
     uint64_t value = 7;
     CHECK(tp_varint_get((const uint8_t *)"\x80\x00", 2, &value) == -1);
     CHECK(tp_varint_get((const uint8_t *)"\xff\x80\x00", 3, &value) == -1);
     CHECK(tp_varint_get_pb((const uint8_t *)"\x80\x00", 2, &value) == 2 && value == 0);
-    CHECK(tp_varint_get_pb((const uint8_t *)"\x81\x80\x80\x80\x80\x80\x80\x80\x80\x00", 10, &value) == 10 && value == 1);
+    CHECK(tp_varint_get_pb((const uint8_t *)"\x81\x80\x80\x80\x80\x80\x80\x80\x80\x00", 10, &value) == 10 &&
+          value == 1);
     CHECK(tp_varint_get_pb((const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10, &value) == 10);
     CHECK(value == UINT64_MAX);
     CHECK(tp_varint_get_pb((const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10, &value) == -1);
     CHECK(tp_varint_get_pb((const uint8_t *)"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", 10, &value) == -1);
 }
 
-static void yamux_headers_come_back(void)
-{
+static void yamux_headers_come_back(void) {
     static const uint8_t bytes[TP_YAMUX_HEADER] = {0, 1, 0, 9, 0x80, 1, 2, 0xfd, 0xff, 5, 6, 7};
     uint8_t p[TP_YAMUX_HEADER];
     tp_yamux_header h;
@@ -60,8 +57,7 @@ static void yamux_headers_come_back(void)
     CHECK(memcmp(p, bytes, sizeof p) == 0);
 }
 
-int main(void)
-{
+int main(void) {
     RUN(numbers_come_back_in_their_shortest_form);
     RUN(what_follows_is_left_alone);
     RUN(longer_forms_are_for_protobuf_alone);

@@ -13,8 +13,7 @@ typedef struct {
     uint64_t last_run; /* when everything due was last taken */
 } bench;
 
-static void check_pop(bench *b, uint64_t now)
-{
+static void check_pop(bench *b, uint64_t now) {
     for (tp_timer *t; (t = tp_wheel_pop(&b->wheel, now)) != NULL;) {
         long i = t - b->timers;
         CHECK(i >= 0 && i < TIMERS && b->armed[i]);
@@ -23,31 +22,29 @@ static void check_pop(bench *b, uint64_t now)
         b->armed_n--;
     }
     CHECK(b->wheel.armed == b->armed_n);
-    /* What was armed before the tick began in which now lies has fired if a whole tick has passed since its deadline. */
+    /* What was armed before the tick began in which now lies has fired if a whole tick has passed since its
+     * deadline. */
     uint64_t tick_start = now - now % TP_WHEEL_TICK_MS;
     for (int i = 0; i < TIMERS; i++)
         CHECK(!b->armed[i] || b->deadlines[i] > tick_start || tick_start <= b->last_run);
     b->last_run = now;
 }
 
-static void arm(bench *b, int i, uint64_t deadline)
-{
+static void arm(bench *b, int i, uint64_t deadline) {
     tp_wheel_arm(&b->wheel, &b->timers[i], deadline);
     b->armed_n += !b->armed[i];
     b->armed[i] = 1;
     b->deadlines[i] = deadline;
 }
 
-static void disarm(bench *b, int i)
-{
+static void disarm(bench *b, int i) {
     tp_wheel_disarm(&b->wheel, &b->timers[i]);
     b->armed_n -= (uint64_t)b->armed[i];
     b->armed[i] = 0;
     CHECK(b->timers[i].next == NULL && b->timers[i].prev == NULL);
 }
 
-static void behaves_like_a_list_of_deadlines(void)
-{
+static void behaves_like_a_list_of_deadlines(void) {
     static bench b;
     static const uint64_t spans[] = {1, 64, 1000, 65536, 200000, 4000000};
     for (uint64_t seed = 1; seed <= 10; seed++) {
@@ -81,8 +78,7 @@ static void behaves_like_a_list_of_deadlines(void)
 }
 
 /* Called at each millisecond, a timer fires at its deadline or less than a tick after it. */
-static void fires_within_a_tick(void)
-{
+static void fires_within_a_tick(void) {
     static tp_wheel w;
     for (uint64_t deadline = 1000; deadline < 1000 + 3 * TP_WHEEL_TICK_MS; deadline++) {
         tp_timer t = {NULL, NULL, 0};
@@ -96,8 +92,7 @@ static void fires_within_a_tick(void)
 }
 
 /* A timer that is due may be disarmed or moved by the work that an earlier one does. */
-static void due_timers_may_still_be_changed(void)
-{
+static void due_timers_may_still_be_changed(void) {
     static tp_wheel w;
     tp_timer t[4] = {{NULL, NULL, 0}, {NULL, NULL, 0}, {NULL, NULL, 0}, {NULL, NULL, 0}};
     tp_wheel_init(&w, 0);
@@ -111,13 +106,13 @@ static void due_timers_may_still_be_changed(void)
     CHECK(tp_wheel_pop(&w, 1000) == &t[3] && w.armed == 2);
     tp_timer *again = tp_wheel_pop(&w, 1000);
     CHECK(again == first);
-    CHECK(tp_wheel_pop(&w, 1000) == NULL && tp_wheel_pop(&w, 99999) == NULL && tp_wheel_pop(&w, 100096) == &t[2]);
+    CHECK(tp_wheel_pop(&w, 1000) == NULL && tp_wheel_pop(&w, 99999) == NULL &&
+          tp_wheel_pop(&w, 100096) == &t[2]);
     tp_wheel_disarm(&w, &t[2]);
     CHECK(w.armed == 0);
 }
 
-static void any_distance_is_allowed(void)
-{
+static void any_distance_is_allowed(void) {
     static tp_wheel w;
     tp_timer far = {NULL, NULL, 0}, never = {NULL, NULL, 0};
     tp_wheel_init(&w, 7);
@@ -129,8 +124,7 @@ static void any_distance_is_allowed(void)
     CHECK(tp_wheel_pop(&w, 5) == NULL); /* a clock that goes back is ignored */
 }
 
-int main(void)
-{
+int main(void) {
     RUN(behaves_like_a_list_of_deadlines);
     RUN(fires_within_a_tick);
     RUN(due_timers_may_still_be_changed);
