@@ -1,0 +1,82 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from towpath._native.core cimport tp_cipher
+from towpath._native.handshake cimport Handshake, Identity
+from towpath._native.reactor cimport Chunk, Pollable, Reactor, Timed
+
+cdef enum:
+    QUEUE_HIGH = 262144        # sealed, unsent bytes of a channel above which streams are held back
+    QUEUE_LOW = 65536          # and below which they go on
+
+
+cdef class Upper(Timed):
+    # What a channel carries: the session.
+    cdef void on_plain(self, uint8_t* p, size_t n) noexcept
+    cdef void on_drained(self) noexcept
+    cdef void on_channel_closed(self, str why) noexcept
+
+
+cdef class Opener:
+    # Who waits for a channel's handshake.
+    cdef void on_opened(self, Channel channel) noexcept
+    cdef void on_open_failed(self, Channel channel, str why) noexcept
+
+
+cdef class Channel(Pollable):
+    cdef Upper upper
+    cdef Opener opener
+    cdef Handshake handshake
+    cdef Identity me
+    cdef tp_cipher send_cipher
+    cdef tp_cipher recv_cipher
+    cdef readonly bytes peer_id
+    cdef readonly bytes expected_peer  # set by the dialer: nobody else will do
+    cdef readonly bytes remote         # multiaddr of the other end, empty for one that came through a relay
+    cdef readonly bytes via            # peer id of the relay it came through, or empty
+    cdef readonly bint initiator
+    cdef readonly bint open
+    cdef readonly bint closed
+    cdef bint closing                  # closes as soon as everything is sent
+
+    cdef Chunk* first                  # what is to be sent, oldest first
+    cdef Chunk* last
+    cdef size_t queued                 # sealed bytes in them
+    cdef bint message_open             # the last chunk ends in a message not yet sealed
+    cdef size_t message_at             # where its two length bytes stand
+    cdef size_t message_end            # where its plaintext ends
+    cdef size_t frame_at               # header of its last DATA frame, 0: none
+    cdef uint32_t frame_stream
+    cdef uint8_t* partial              # an incomplete received message, with HEADROOM before it
+    cdef size_t partial_n
+    cdef bint above_high
+    cdef uint64_t rtt_read_ms
+    cdef uint32_t rtt_least_us
+
+    cdef void start(self, Reactor reactor, Identity me, bint initiator, Opener opener, uint64_t timeout_ms) noexcept
+    cdef void feed(self, uint8_t* p, size_t n) noexcept
+    cdef int _keep_partial(self, uint8_t* p, size_t n) noexcept
+    cdef void _drop_partial(self) noexcept
+    cdef void feed_piece(self, uint8_t* p, size_t n) noexcept
+    cdef void _flush_handshake(self) noexcept
+    cdef void _advance_handshake(self, uint8_t* p, size_t n) noexcept
+    cdef int _put_raw(self, const uint8_t* p, size_t n) noexcept
+    cdef uint8_t* _room(self, size_t n) noexcept
+    cdef int _new_chunk(self) noexcept
+    cdef void seal_message(self) noexcept
+    cdef int put_control(self, uint8_t type, uint16_t flags, uint32_t stream, uint32_t length) noexcept
+    cdef int put_data(self, uint32_t stream, uint16_t flags, uint8_t* p, size_t n, bint headroom) noexcept
+    cdef int _put_direct(self, uint32_t stream, uint16_t flags, uint8_t* p, size_t n) noexcept
+    cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept
+    cdef void waiting_to_send(self, bint waiting) noexcept
+    cdef uint64_t rtt_us(self, uint64_t now_ms) noexcept
+    cdef void shut(self) noexcept
+    cdef void fail(self, str why) noexcept
+    cdef void finish(self) noexcept
+
+
+cdef class SocketChannel(Channel):
+    pass
+
+
+cdef class MemoryChannel(Channel):
+    cdef object sent

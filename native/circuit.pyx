@@ -1,0 +1,195 @@
+# cython: language_level=3
+"""A circuit: two streams spliced to one another. What one brings the other carries on, never seen by Python.
+
+Credit passes through: the sender is granted what the receiver granted, never more, so a reader that stops parks
+nothing here and stops only its own sender. What is granted ahead is capped at what the two hops need, so
+that a bulk circuit does not queue up before its neighbours.
+"""
+cimport cython
+import time
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from towpath._native.core cimport TP_YAMUX_WINDOW, tp_bytequeue_size
+from towpath._native.peers cimport Peer
+from towpath._native.reactor cimport Reactor, Timed
+from towpath._native.session cimport Handler, Stream
+
+cdef enum:
+    GRANT_MIN = 65536          # credit is passed on in pieces of at least this, or when it doubles what is left
+    CAP_MAX = 16777216
+    LINGER_MS = 2000           # for bytes within a limit that the receiver has not taken yet
+
+cdef uint64_t UNLIMITED = 0xFFFFFFFFFFFFFFFFu
+
+
+cdef class CircuitOwner:
+    """Who counts circuits: the relay service."""
+
+    cdef void on_circuit_end(self, Circuit c) noexcept:
+        pass
+
+
+@cython.no_gc
+cdef class Side(Handler):
+    """One direction: from `stream` to `out`. It handles the events of `stream`."""
+
+    cdef void on_data(self, Stream s, uint8_t* p, size_t n) noexcept:
+        cdef Stream out = self.out
+        cdef Circuit c = self.circuit
+        cdef bint over = n > self.left
+        if c.ending:
+            return
+        if over:
+            n = <size_t>self.left
+        if n:
+            self.bytes += n
+            if self.left != UNLIMITED:
+                self.left -= n
+            if out.send(p, n, True) != 0:
+                c.cut_off()
+                return
+            if out.pending.capacity:
+                c.check_stalled()
+        if over:
+            c.cut_off()
+        elif s.recv_window < out.send_window:
+            self.credit()
+
+    cdef void credit(self) noexcept:
+        """Passes on what the receiver granted, as far as nothing is parked and the cap allows."""
+        cdef Stream s = self.stream
+        cdef Stream out = self.out
+        cdef size_t parked = tp_bytequeue_size(&out.pending)
+        cdef uint32_t goal
+        cdef uint64_t now
+        if s.gone or out.gone or out.send_window <= parked or out.session.channel.above_high:
+            return
+        goal = min(out.send_window - <uint32_t>parked, self.cap)
+        if goal <= s.recv_window:
+            return
+        goal -= s.recv_window
+        if goal >= GRANT_MIN or goal >= s.recv_window:
+            now = self.circuit.reactor.now_ms
+            self.granted_bytes += goal
+            if now - self.granted_ms >= 8:
+                self._grow(now)
+            s.grant(goal)
+
+    cdef void _grow(self, uint64_t now_ms) noexcept:
+        # The cap follows twice the product of the rate granted lately and the two hops' least round-trip time.
+        cdef uint64_t us = self.stream.session.channel.rtt_us(now_ms) + self.out.session.channel.rtt_us(now_ms)
+        cdef uint64_t under_way
+        if self.granted_ms:
+            under_way = self.granted_bytes * us // ((now_ms - self.granted_ms) * 1000)
+            while self.cap < 2 * under_way and self.cap < CAP_MAX:
+                self.cap *= 2
+        self.granted_ms = now_ms
+        self.granted_bytes = 0
+
+    cdef void on_fin(self, Stream s) noexcept:
+        self.out.close_write()
+
+    cdef void on_reset(self, Stream s) noexcept:
+        self.out.reset()
+
+    cdef void on_window(self, Stream s) noexcept:
+        # s takes more: the side that sends into it may ask for more.
+        cdef Circuit c = self.circuit
+        cdef Side other = c.second if self is c.first else c.first
+        if c.stalled:
+            c.check_stalled()
+        if c.ending:
+            if tp_bytequeue_size(&s.pending) == 0:
+                s.reset()
+        else:
+            other.credit()
+
+    cdef void on_gone(self, Stream s) noexcept:
+        cdef Circuit c = self.circuit
+        c.open_sides -= 1
+        if c.open_sides == 0:
+            c.end()
+
+
+@cython.no_gc
+cdef class Circuit(Timed):
+    """Two spliced streams, their counters and limits."""
+
+    cdef void splice(self, Stream dialing, Stream stopping) noexcept:
+        """Joins them from now on."""
+        cdef Side first = Side.__new__(Side)
+        cdef Side second = Side.__new__(Side)
+        first.circuit = second.circuit = self
+        first.stream = second.out = dialing
+        first.out = second.stream = stopping
+        first.left = second.left = self.limit_data if self.limit_data else UNLIMITED
+        first.cap = second.cap = TP_YAMUX_WINDOW
+        self.first = first
+        self.second = second
+        self.open_sides = 2
+        self.opened_at = time.time()
+        dialing.handler = first
+        stopping.handler = second
+        if self.limit_s:
+            self.reactor.arm(self, self.limit_s * 1000)
+
+    cdef void check_stalled(self) noexcept:
+        cdef bint now = self.first.out.pending.capacity != 0 or self.second.out.pending.capacity != 0
+        if now != self.stalled:
+            self.stalled = now
+            self.reactor.set_stalled(self, now)
+
+    cdef void cut_off(self) noexcept:
+        """Ends with a reset: at once for who sends, for who receives behind the bytes that are within the limit."""
+        cdef Stream a = self.first.stream
+        cdef Stream b = self.second.stream
+        if self.ending:
+            return
+        self.ending = True
+        if tp_bytequeue_size(&a.pending) or tp_bytequeue_size(&b.pending):
+            self.reactor.arm(self, LINGER_MS)
+        if tp_bytequeue_size(&a.pending) == 0:
+            a.reset()
+        if tp_bytequeue_size(&b.pending) == 0:
+            b.reset()
+
+    cdef void on_timer(self) noexcept:
+        # Its time is over, or its parked bytes are needed elsewhere.
+        self.ending = True
+        self.first.stream.reset()
+        self.second.stream.reset()
+
+    cdef void end(self) noexcept:
+        self.cancel_timer()
+        if self.stalled:
+            self.stalled = False
+            self.reactor.set_stalled(self, False)
+        self.owner.on_circuit_end(self)
+        self.first.circuit = self.second.circuit = None
+
+    def close(self):
+        """Resets both sides."""
+        self.on_timer()
+
+    @property
+    def dialer_id(self):
+        return self.dialer.id
+
+    @property
+    def target_id(self):
+        return self.target.id
+
+    @property
+    def bytes_in(self):
+        """Bytes from the dialer to the target."""
+        return self.first.bytes
+
+    @property
+    def bytes_out(self):
+        """Bytes from the target to the dialer."""
+        return self.second.bytes
+
+    @property
+    def age_s(self):
+        return time.time() - self.opened_at

@@ -1,0 +1,331 @@
+# cython: language_level=3
+"""An endpoint: one identity with its listeners, its connections and the protocols it speaks.
+
+A process may hold several; they share a reactor and nothing else.
+"""
+cimport cython
+import errno as errors
+import socket
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from towpath._native.appstream cimport AppProtocol, AppStream
+from towpath._native.channel cimport Channel, SocketChannel
+from towpath._native.core cimport TP_ED25519_PB, TP_MULTIADDR_SOCKET_MAX, tp_bytequeue_head, tp_bytequeue_size, tp_multiaddr_of_socket
+from towpath._native.core cimport sockaddr as core_sockaddr
+from towpath._native.handshake cimport Identity
+from towpath._native.hop cimport HopProtocol, Relay
+from towpath._native.identify cimport IdentifyProtocol, IdentifyPushProtocol, ask, push
+from towpath._native.inner cimport StreamChannel
+from towpath._native.negotiate cimport Protocol, listen
+from towpath._native.peers cimport Peer
+from towpath._native.ping import PingProtocol
+from towpath._native.reactor cimport HEADROOM, Pollable, Reactor
+from towpath._native.session cimport Session, SessionOwner, Stream
+from towpath._native.system cimport (
+    ECONNABORTED, EINTR, EMFILE, ENFILE, EPOLLIN, EPOLLOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY,
+    accept4, close, errno, setsockopt, sockaddr, sockaddr_storage, socklen_t,
+)
+
+cdef enum:
+    HANDSHAKE_MS = 15000
+    ACCEPTS = 16               # an event
+    REST_MS = 500              # no accepting for so long when descriptors have run out
+
+HOP_ID = "/libp2p/circuit/relay/0.2.0/hop"
+
+
+class HandshakeFailed(Exception):
+    """A connection could not be set up; the text says why."""
+
+
+cdef class Listener(Pollable):
+    """A listening TCP socket."""
+
+    cdef void on_readable(self) noexcept:
+        cdef sockaddr_storage address
+        cdef socklen_t n
+        cdef uint8_t remote[22]
+        cdef int fd, k, one = 1
+        for k in range(ACCEPTS):
+            n = sizeof(address)
+            fd = accept4(self.fd, <sockaddr*>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd < 0:
+                if errno == EMFILE or errno == ENFILE:
+                    # Level-triggered readiness would spin: rest until some descriptor is free again.
+                    self.reactor.want(self, 0x80000000u)
+                    self.reactor.arm(self, REST_MS)
+                    return
+                if errno == EINTR or errno == ECONNABORTED:
+                    continue
+                return
+            k = tp_multiaddr_of_socket(<core_sockaddr*>&address, remote)
+            if k < 0 or self.endpoint.connections >= self.endpoint.max_connections:
+                close(fd)
+                continue
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+            self.endpoint.accept(fd, remote[:k])
+
+    cdef void on_timer(self) noexcept:
+        self.reactor.want(self, EPOLLIN)
+
+    def stop(self):
+        """Closes the listening socket."""
+        if self.fd >= 0:
+            self.cancel_timer()
+            self.reactor.unregister(self)
+            self.fd = -1
+            self.socket.close()
+
+
+cdef class Endpoint(SessionOwner):
+    """See the module. `seed`: 32 bytes of its Ed25519 key. Everything is called on the loop's thread."""
+
+    def __init__(self, Reactor reactor not None, bytes seed not None, str agent="towpath"):
+        self.reactor = reactor
+        self.identity = Identity(seed)
+        self.agent = agent
+        self.peers = {}
+        self.listeners = []
+        self.dialing = {}
+        self.handshaking = set()
+        self.addresses = []
+        self.max_connections = 1 << 30
+        self.idle_ms = 60000
+        self.inner_idle_ms = 300000
+        self.identify = IdentifyProtocol()
+        pushed = IdentifyPushProtocol()
+        (<IdentifyPushProtocol>pushed).on_identified = self._identified
+        self.protocols = {
+            b"/ipfs/id/1.0.0": self.identify,
+            b"/ipfs/id/push/1.0.0": pushed,
+            b"/ipfs/ping/1.0.0": PingProtocol(),
+        }
+        self._publish()
+
+    @property
+    def peer_id(self):
+        return self.identity.peer_id
+
+    def _publish(self):
+        self.identify.publish(self.identity.key_pb[:TP_ED25519_PB], self.agent, self.addresses, list(self.protocols))
+
+    def set_addresses(self, list addresses not None):
+        """The multiaddrs (bytes) that identify tells."""
+        self.addresses = addresses
+        self._publish()
+
+    def push_identify(self):
+        """Tells every connected peer anew who we are."""
+        cdef Peer peer
+        cdef Session session
+        for peer in self.peers.values():
+            for session in peer.sessions:
+                push(session, self.identify)
+
+    def set_handler(self, str protocol not None, accepted):
+        """accepted(AppStream) is called for each inbound stream of `protocol`; None takes the protocol away."""
+        if accepted is None:
+            self.protocols.pop(protocol.encode(), None)
+        else:
+            self.protocols[protocol.encode()] = AppProtocol(protocol, accepted)
+        self._publish()
+
+    def start_relaying(self, policy):
+        """Offers HOP with this policy (see hop.Relay); returns the Relay."""
+        cdef Relay relay = Relay(policy)
+        relay.reactor = self.reactor
+        relay.me = self.identity
+        relay.peers = self.peers
+        self.relay = relay
+        self.protocols[HOP_ID.encode()] = HopProtocol(relay)
+        self._publish()
+        return relay
+
+    def stop_relaying(self):
+        """Withdraws HOP and all reservations and resets the circuits."""
+        if self.relay is None:
+            return
+        del self.protocols[HOP_ID.encode()]
+        for circuit in list(self.relay.circuits.values()):
+            circuit.close()
+        for peer_id in list(self.relay.reservations):
+            self.relay.withdraw(peer_id)
+        self.relay = None
+        self._publish()
+
+    # --- connections -------------------------------------------------------------------------
+
+    def listen(self, str host not None, int port, bint reuse_port=False):
+        """Listens on an IP address; returns the bound port. OSError when it is taken."""
+        cdef Listener listener
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        s = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if reuse_port:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            s.setblocking(False)
+            s.bind((host, port))
+            s.listen(4096)
+        except BaseException:
+            s.close()
+            raise
+        listener = Listener.__new__(Listener)
+        listener.reactor = self.reactor
+        listener.endpoint = self
+        listener.socket = s
+        listener.fd = s.fileno()
+        self.reactor.register(listener, EPOLLIN)
+        self.listeners.append(listener)
+        return s.getsockname()[1]
+
+    def stop_listening(self):
+        """Closes all listeners; connections stay."""
+        for listener in self.listeners:
+            listener.stop()
+        self.listeners.clear()
+
+    cdef void accept(self, int fd, bytes remote) noexcept:
+        cdef SocketChannel c = SocketChannel.__new__(SocketChannel)
+        c.fd = fd
+        c.remote = remote
+        c.reactor = self.reactor
+        try:
+            self.reactor.register(c, EPOLLIN)
+        except OSError:
+            close(fd)
+            return
+        self.accepted += 1
+        self.connections += 1
+        self.handshaking.add(c)
+        c.start(self.reactor, self.identity, False, self, HANDSHAKE_MS)
+
+    def dial(self, str host not None, int port, bytes expected_peer=None, uint64_t timeout_ms=HANDSHAKE_MS):
+        """Connects to an IP address. A future of the Session; HandshakeFailed when it cannot be, or when the other end is not `expected_peer`."""
+        cdef SocketChannel c
+        future = self.reactor.loop.create_future()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        s = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            r = s.connect_ex((host, port))
+            if r not in (0, errors.EINPROGRESS):
+                raise HandshakeFailed(f"cannot connect to {host} port {port}: {errors.errorcode.get(r, r)}")
+        except BaseException:
+            s.close()
+            raise
+        c = SocketChannel.__new__(SocketChannel)
+        c.fd = s.detach()
+        c.remote = pack_remote(host, port)
+        c.expected_peer = expected_peer
+        c.reactor = self.reactor
+        self.dialing[c] = future
+        self.connections += 1
+        self.reactor.register(c, EPOLLIN)
+        c.start(self.reactor, self.identity, True, self, timeout_ms)
+        return future
+
+    def wrap(self, AppStream stream not None, bint initiator, bytes expected_peer, bytes via not None):
+        """Makes a secured connection inside a stream, which belongs to it from now on. Future of the Session, as dial."""
+        cdef StreamChannel c = StreamChannel.__new__(StreamChannel)
+        cdef Stream s = stream.stream
+        future = self.reactor.loop.create_future()
+        if s is None or s.gone or stream.ended:
+            raise HandshakeFailed("the circuit is closed already")
+        c.expected_peer = expected_peer
+        c.via = via
+        c.remote = b""
+        c.reactor = self.reactor
+        c.over(s)
+        self.dialing[c] = future
+        self.connections += 1
+        c.start(self.reactor, self.identity, initiator, self, HANDSHAKE_MS)
+        if tp_bytequeue_size(&stream.inbox) and not c.closed:
+            early = stream.read(tp_bytequeue_size(&stream.inbox))
+            feed_copy(c, early)
+        return future
+
+    cdef void on_opened(self, Channel channel) noexcept:
+        cdef Session session = Session.__new__(Session)
+        cdef Peer peer
+        future = self.dialing.pop(channel, None)
+        self.handshaking.discard(channel)
+        session.begin(channel, self, self.inner_idle_ms if channel.via else self.idle_ms)
+        peer = self.peers.get(channel.peer_id)
+        if peer is None:
+            self.peers[channel.peer_id] = peer = Peer(channel.peer_id)
+        peer.sessions.append(session)
+        if self.on_session is not None:
+            self.on_session(session)
+        if self.ask_identify:
+            ask(session, self._identified)
+        if future is not None and not future.done():
+            future.set_result(session)
+
+    def _identified(self, session):
+        if self.on_identified is not None:
+            self.on_identified(session)
+
+    cdef void on_open_failed(self, Channel channel, str why) noexcept:
+        self.connections -= 1
+        self.handshakes_failed += 1
+        self.handshaking.discard(channel)
+        future = self.dialing.pop(channel, None)
+        if future is not None and not future.done():
+            future.set_exception(HandshakeFailed(why))
+
+    cdef void on_stream(self, Session session, Stream s) noexcept:
+        listen(session, s, self.protocols)
+
+    cdef void on_session_closed(self, Session session, str why) noexcept:
+        cdef Peer peer = self.peers.get(session.channel.peer_id)
+        self.connections -= 1
+        if peer is not None:
+            if session in peer.sessions:
+                peer.sessions.remove(session)
+            if not peer.sessions:
+                del self.peers[peer.id]
+        if self.relay is not None:
+            self.relay.session_gone(session)
+        if self.on_session_end is not None:
+            self.on_session_end(session, why)
+
+    def session_of(self, bytes peer_id not None):
+        """The newest usable Session with a peer, or None."""
+        cdef Peer peer = self.peers.get(peer_id)
+        return None if peer is None else peer.best()
+
+    def close(self):
+        """Stops listening and closes every connection."""
+        cdef Channel channel
+        if self.closed:
+            return
+        self.closed = True
+        self.stop_listening()
+        self.stop_relaying()
+        for peer in list(self.peers.values()):
+            for session in list(peer.sessions):
+                session.close()
+        for channel in list(self.handshaking) + list(self.dialing):
+            channel.fail("this node is shutting down")
+
+
+cdef void feed_copy(Channel c, bytes data) noexcept:
+    # Bytes that came before the channel was there, with room to overwrite before them.
+    cdef bytes spaced = bytes(HEADROOM) + data
+    c.feed_piece(<uint8_t*><const uint8_t*>spaced + HEADROOM, len(data))
+
+
+def pack_remote(str host not None, int port):
+    """Binary multiaddr of an IP address and a TCP port."""
+    if ":" in host:
+        return b"\x29" + socket.inet_pton(socket.AF_INET6, host.partition("%")[0]) + b"\x06" + port.to_bytes(2, "big")
+    return b"\x04" + socket.inet_pton(socket.AF_INET, host) + b"\x06" + port.to_bytes(2, "big")
+
+
+def pin_session(Session session not None, int by):
+    """Keeps a session though no stream is open (+1), or no longer (-1)."""
+    session.pin(by)

@@ -1,0 +1,13 @@
+from libc.stdint cimport uint64_t
+
+from towpath._native.session cimport Session
+
+
+cdef class Peer:
+    cdef readonly bytes id
+    cdef readonly list sessions
+    cdef readonly object reservation   # hop.Reservation, or None
+    cdef readonly int circuits         # at this relay, as dialer or target, those under way included
+    cdef uint64_t ended_in             # bytes of its ended circuits: received from it, sent to it
+    cdef uint64_t ended_out
+    cdef Session best(self)
