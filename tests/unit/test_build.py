@@ -1,4 +1,4 @@
-"""The repository holds together: what is built is importable, typed, documented and free of Python below."""
+"""The repository holds together: what is built is importable, documented and free of Python below."""
 
 import importlib
 import importlib.metadata
@@ -29,11 +29,6 @@ def test_every_native_source_is_an_importable_module_of_that_name(name: str) -> 
     module = importlib.import_module(f"towpath._native.{name}")
     assert module.__file__ is not None
     assert module.__file__.endswith(".so")
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_every_native_module_has_a_typed_stub(name: str) -> None:
-    assert (ROOT / "native" / f"{name}.pyi").is_file()
 
 
 def test_the_core_knows_nothing_of_python() -> None:
