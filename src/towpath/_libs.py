@@ -7,14 +7,14 @@ symbol up in a shared object also searches what it is linked with: so pysodium i
 
 import ctypes.util
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import towpath._native
 
 __all__ = ["pysodium"]
 
 
-def _import_pysodium() -> ModuleType:
+def _import_pysodium() -> Any:
     ours = min(Path(towpath._native.__file__).parent.glob("*.so"))
     search = ctypes.util.find_library
     ctypes.util.find_library = lambda name: str(ours)
