@@ -115,7 +115,7 @@ async def test_a_death_reaches_the_other_side_even_while_its_window_is_full(meet
     here, there = await circuit_between(meeting.to_relay, meeting.at_relay)
     there.grants = False
     async with meanwhile(here.write(bytes(2_000_000))):
-        await there.has_received(there.window)
+        await there.is_full()
         await meeting.to_relay.leave(abruptly=True)
         assert await there.end(patience=2) == "reset"
 
@@ -124,7 +124,7 @@ async def test_a_reset_reaches_the_other_side_even_while_its_window_is_full(meet
     here, there = await circuit_between(meeting.to_relay, meeting.at_relay)
     there.grants = False
     async with meanwhile(here.write(bytes(2_000_000))):
-        await there.has_received(there.window)
+        await there.is_full()
         await here.reset()
         assert await there.end(patience=2) == "reset"
 

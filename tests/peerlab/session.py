@@ -84,6 +84,11 @@ class Stream:
         if self.received < total:
             raise AssertionError(f"{self} ended at {self.received} of {total} bytes: {self.how_it_ended}")
 
+    async def is_full(self, patience: float | None = None) -> None:
+        """Returns when they have sent all that they were granted."""
+        await self._until(lambda: self.granted <= 0 or self._over, f"a full window on {self}", patience)
+        assert self.granted <= 0, f"{self} ended with {self.granted} bytes of its window left"
+
     def begin(self) -> None:
         """What was negotiated until now is not part of the stream: `received` counts from here."""
         self.received = len(self.inbox)
@@ -140,13 +145,10 @@ class Stream:
             self._check()
             size = min(len(data) - at, self.credit, frame)
             self.credit -= size
-            last = fin and at + size == len(data)
-            await self.session.send(yamux.data(self.id, bytes(view[at : at + size]), FIN if last else 0))
+            await self.session.send(yamux.data(self.id, bytes(view[at : at + size])))
             at += size
         if fin:
-            if not data:
-                await self.session.send(yamux.data(self.id, flags=FIN))
-            self._finished()
+            await self.finish()
 
     async def has_credit(self, size: int, patience: float | None = None) -> None:
         """Returns when they allow so many bytes to be sent."""
@@ -159,7 +161,9 @@ class Stream:
     async def finish(self) -> None:
         """Closes our direction."""
         await self.session.send(yamux.data(self.id, flags=FIN))
-        self._finished()
+        self.finished = True
+        if self.fin:
+            self.session.forget(self)
 
     async def reset(self) -> None:
         await self.session.send(yamux.data(self.id, flags=RST))
@@ -169,11 +173,6 @@ class Stream:
         """Lets them send so many bytes more."""
         self.granted += size
         self.session.post(yamux.window_update(self.id, size))
-
-    def _finished(self) -> None:
-        self.finished = True
-        if self.fin:
-            self.session.forget(self)
 
     # What the session tells it ---------------------------------------------------------------------------------------
 
