@@ -1,6 +1,6 @@
 """Print Noise_XX_25519_ChaChaPoly_SHA256 handshakes with fixed keys.
 
-A row is {static and ephemeral secrets of both sides, payloads, messages, handshake hash, two transport messages}.
+A row: {static and ephemeral secrets of both sides, payloads, messages, handshake hash, two transport messages}.
 """
 
 from collections.abc import Iterable
