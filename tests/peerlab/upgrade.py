@@ -27,6 +27,8 @@ class Manner:
     """offered in the Noise payload; empty: the muxer is negotiated behind Noise"""
     one_write: bool = True
     """proposals go out together with the multistream header, as go and rust send them"""
+    before_yamux: Sequence[str] = ()
+    """muxers proposed behind Noise, and expected to be declined, before yamux is"""
     payload: Callable[[Identity, bytes], bytes] | None = None
     """makes the Noise payload from the identity and the static key, to lie in it"""
 
@@ -105,13 +107,16 @@ class Secure:
         return data
 
 
-async def _propose(channel: Wire | Secure, protocol: str, manner: Manner) -> None:
-    if manner.one_write:
+async def _propose(channel: Wire | Secure, protocol: str, manner: Manner, declined: Sequence[str] = ()) -> None:
+    if manner.one_write and not declined:
         await channel.send(proposal(protocol))
         await expect_line(channel, MULTISTREAM)
     else:
         await channel.send(line(MULTISTREAM))
         await expect_line(channel, MULTISTREAM)
+        for other in declined:
+            await channel.send(line(other))
+            await expect_line(channel, NOT_AVAILABLE)
         await channel.send(line(protocol))
     await expect_line(channel, protocol)
 
@@ -151,7 +156,7 @@ async def initiate(wire: Wire, identity: Identity, manner: Manner = Manner()) ->
     early = next((muxer for muxer in manner.muxers if muxer in muxers), None)
     secure = Secure(wire, *noise.split(), key, early)
     if not early:
-        await _propose(secure, YAMUX, manner)
+        await _propose(secure, YAMUX, manner, manner.before_yamux)
     return secure
 
 

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 from pathlib import Path
+from typing import Self
 
 from tests.peerlab.patience import PATIENCE, eventually, within
 
@@ -45,6 +46,12 @@ class Wire:
             raise
         return cls(sock, record=record)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def local(self) -> tuple[str, int]:
         host, port = self.sock.getsockname()[:2]
@@ -58,7 +65,7 @@ class Wire:
     async def send(self, data: bytes) -> None:
         """Returns when the kernel has taken it all; in pieces, when it has taken all but the last."""
         loop = asyncio.get_running_loop()
-        size = self.piece or len(data)
+        size = self.piece or max(len(data), 1)
         for at in range(0, len(data), size):
             if at:
                 await self.taken()
