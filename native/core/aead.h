@@ -1,8 +1,8 @@
 /* ChaCha20-Poly1305 (RFC 8439) as Noise uses it, by libsodium or by OpenSSL behind one interface.
  *
- * One tp_aead belongs to one thread. It keeps a cipher context for each direction and remembers whose
- * key stands in it, so a connection needs 40 bytes a direction and a run of messages on one
- * connection sets its key once. */
+ * One tp_aead belongs to one thread. It keeps the cipher contexts, each remembering whose key stands in
+ * it, so a connection needs 48 bytes a direction and connections that take turns rarely set their keys anew.
+ */
 #ifndef TP_AEAD_H
 #define TP_AEAD_H
 #include <stddef.h>

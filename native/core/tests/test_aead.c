@@ -71,9 +71,9 @@ static void both_libraries_read_each_other(void) {
     tp_aead_free(a[1]);
 }
 
-/* Messages of many connections in any order through one context. */
+/* Messages of more connections than there are contexts, in any order. */
 static void interleaved_keys_stay_apart(void) {
-    enum { CONNECTIONS = 8, MESSAGES = 400 };
+    enum { CONNECTIONS = 200, MESSAGES = 6000 };
     uint64_t seed = 2;
     for (int k = 0; k < KINDS; k++) {
         tp_aead *mine = make(kinds[k]), *other = make(kinds[1 - k]);
