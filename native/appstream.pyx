@@ -18,6 +18,7 @@ from towpath._native.session cimport Handler, Session, Stream
 cdef enum:
     WINDOW_MAX = 16777216
     PENDING_HIGH = 262144      # bytes a writer may queue before it has to wait
+    CLOSE_MS = 5000            # for the other side to end its direction once we closed
 
 
 @cython.no_gc
@@ -28,6 +29,8 @@ cdef class AppStream(Handler):
         tp_bytequeue_free(&self.inbox)
 
     cdef void on_data(self, Stream s, uint8_t* p, size_t n) noexcept:
+        if self.discarding:
+            return
         if tp_bytequeue_push(&self.inbox, p, n) != 0:
             s.reset()
             self.on_reset(s)
@@ -54,6 +57,13 @@ cdef class AppStream(Handler):
             self.was_reset = True
         if opener is not None and not opener.done():
             opener.set_result(selected)
+
+    cdef void on_timer(self) noexcept:
+        if tp_bytequeue_size(&self.stream.pending):
+            # What was written is still on its way, and its reader alive or the connection would have ended.
+            self.session_.channel.reactor.arm(self, CLOSE_MS)
+        else:
+            self.stream.reset()
 
     cdef void _wake_reader(self) noexcept:
         cdef object f = self.reader
@@ -153,6 +163,13 @@ cdef class AppStream(Handler):
 
     def close_write(self):
         self.stream.close_write()
+
+    def discard(self):
+        """Drops what comes from now on. The other side has CLOSE_MS to end its direction, then the stream is reset."""
+        self.discarding = True
+        tp_bytequeue_free(&self.inbox)
+        if not self.stream.gone:
+            self.session_.channel.reactor.arm(self, CLOSE_MS)
 
     def reset(self):
         """Ends both directions now; readers and writers are woken."""

@@ -23,8 +23,8 @@ from towpath._native.ping import PingProtocol
 from towpath._native.reactor cimport HEADROOM, Pollable, Reactor
 from towpath._native.session cimport Session, SessionOwner, Stream
 from towpath._native.system cimport (
-    ECONNABORTED, EINTR, EMFILE, ENFILE, EPOLLIN, EPOLLOUT, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY,
-    accept4, close, errno, setsockopt, sockaddr, sockaddr_storage, socklen_t,
+    ECONNABORTED, EINTR, EMFILE, ENFILE, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    accept4, close, errno, sockaddr, sockaddr_storage, socklen_t,
 )
 
 cdef enum:
@@ -46,7 +46,7 @@ cdef class Listener(Pollable):
         cdef sockaddr_storage address
         cdef socklen_t n
         cdef uint8_t remote[22]
-        cdef int fd, k, one = 1
+        cdef int fd, k
         for k in range(ACCEPTS):
             n = sizeof(address)
             fd = accept4(self.fd, <sockaddr*>&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -63,7 +63,6 @@ cdef class Listener(Pollable):
             if k < 0 or self.endpoint.connections >= self.endpoint.max_connections:
                 close(fd)
                 continue
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
             self.endpoint.accept(fd, remote[:k])
 
     cdef void on_timer(self) noexcept:
@@ -167,6 +166,7 @@ cdef class Endpoint(SessionOwner):
                 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if reuse_port:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            set_options(s)
             s.setblocking(False)
             s.bind((host, port))
             s.listen(4096)
@@ -210,7 +210,7 @@ cdef class Endpoint(SessionOwner):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         s = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            set_options(s)
             r = s.connect_ex((host, port))
             if r not in (0, errors.EINPROGRESS):
                 raise HandshakeFailed(f"cannot connect to {host} port {port}: {errors.errorcode.get(r, r)}")
@@ -312,11 +312,26 @@ cdef class Endpoint(SessionOwner):
         for channel in list(self.handshaking) + list(self.dialing):
             channel.fail("this node is shutting down")
 
+    def abort(self):
+        """Closes at once whatever `close` left to be sent."""
+        for peer in list(self.peers.values()):
+            for session in list(peer.sessions):
+                session.abort()
+
 
 cdef void feed_copy(Channel c, bytes data) noexcept:
     # Bytes that came before the channel was there, with room to overwrite before them.
     cdef bytes spaced = bytes(HEADROOM) + data
     c.feed_piece(<uint8_t*><const uint8_t*>spaced + HEADROOM, len(data))
+
+
+def set_options(s):
+    """What every TCP socket of ours has; accepted ones inherit it from their listener. A dead peer is noticed after two minutes."""
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 def pack_remote(str host not None, int port):

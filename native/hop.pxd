@@ -31,7 +31,7 @@ cdef class Relay(CircuitOwner):
     cdef Reactor reactor
     cdef Identity me
     cdef dict peers                    # peer id → Peer, the endpoint's
-    cdef object policy
+    cdef public object policy
     cdef public list addresses         # multiaddrs (bytes) with /p2p/RELAY_ID, told in every reservation
     cdef readonly dict reservations    # peer id → Reservation
     cdef dict of_prefix                # prefix → its reservations

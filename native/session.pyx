@@ -539,6 +539,11 @@ cdef class Session(Upper):
             self.channel.put_control(TP_YAMUX_PING, TP_YAMUX_SYN, 0, <uint32_t>(self.ping_sent_ns & 0xFFFFFFFF))
 
     @property
+    def ping_pending(self):
+        """Has the last ping not been answered yet?"""
+        return self.ping_sent_ns != 0
+
+    @property
     def peer_id(self):
         return self.channel.peer_id
 

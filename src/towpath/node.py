@@ -1,0 +1,401 @@
+"""The node: builds the parts from Settings, starts and stops them. Everything else is behind it.
+
+A node has two identities that never meet on one connection: the relay's, public, which listens and relays; and the peer's,
+which friends know, which reserves and dials at relays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from towpath import __version__, listening, overview
+from towpath._native.endpoint import Endpoint
+from towpath._native.reactor import Reactor
+from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes, to_text
+from towpath.client.dialing import Dialer, deadline
+from towpath.client.relaying import STOP, open_stream
+from towpath.client.reservations import HeldReservation
+from towpath.client.stopping import StopService
+from towpath.errors import DialError, NoRelaysAvailable, NoReservation, RelayError, TowpathError
+from towpath.identity import Identity, load_or_create
+from towpath.log import get_logger
+from towpath.ping import PING, ping_once
+from towpath.relay.admission import Admission
+from towpath.settings import RelayMode, Settings
+from towpath.stream import Stream
+
+if TYPE_CHECKING:
+    from towpath._native.appstream import AppStream
+    from towpath._native.session import Session
+
+__all__ = ["Node"]
+
+SWITCH_INTERVAL_S: Final = 0.0002
+"""How long another Python thread may keep the interpreter from the data plane while we relay (Python's default: 5 ms)."""
+_log = get_logger("node")
+Handler = Callable[[Stream], Awaitable[None]]
+
+
+class Node:
+    """One towpath node on the running event loop; `async with Node(settings, data=path) as node`.
+
+    `data` is the directory of its keys; None makes throw-away identities and writes nothing.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, data: Path | str | None = None) -> None:
+        self.settings = Settings.load() if settings is None else settings
+        self._data = None if data is None else Path(data)
+        self._mode = self.settings.relay.mode
+        self._handlers: dict[str, Handler] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: list[HeldReservation] = []
+        self._started = 0.0
+        self._relaying_since: float | None = None
+        self._switch_interval: float | None = None
+        self._listening: list[tuple[str, int]] = []
+        self._closed = False
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Opens the listeners and begins to relay, as the settings say. OSError when an address cannot be listened on."""
+        relay_key, peer_key = self._identities()
+        loop = asyncio.get_running_loop()
+        agent = f"towpath/{__version__}"
+        self._started = time.time()
+        self._reactor = Reactor(loop, self.settings.native.aead)
+        self._relay = Endpoint(self._reactor, relay_key.seed, agent)
+        self._peer = Endpoint(self._reactor, peer_key.seed, agent)
+        self.peer_id: str = peer_key.text
+        self.relay_id: str = relay_key.text
+        for endpoint in (self._relay, self._peer):
+            endpoint.ask_identify = True
+            limit = self.settings.network.connection_limit(listening.open_files())
+            if limit is not None:
+                endpoint.max_connections = limit
+        self._dialer = Dialer(self._peer)
+        self._stop_service = StopService(self._dialer, self._takes_circuits_of)
+        self._peer.set_handler(STOP, self._stop_service.accept)
+        self._peer.on_session_end = self._session_ended
+        try:
+            self._listen()
+            if self._mode.relays:
+                self._begin_relaying()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self, grace: float = 0.0) -> None:
+        """Stops: no new connections, up to `grace` seconds for open circuits to end, then everything is closed."""
+        if self._closed:
+            return
+        self._closed = True
+        self._relay.stop_listening()
+        for held in self._held:
+            await held.stop()
+        if grace > 0 and self._relay.relay is not None:
+            until = time.monotonic() + grace
+            while self._relay.relay.circuits and time.monotonic() < until:
+                await asyncio.sleep(0.05)
+        self._end_relaying()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._peer.close()
+        self._relay.close()
+        # One turn of the loop sends the goodbyes.
+        await asyncio.sleep(0.01)
+        self._peer.abort()
+        self._relay.abort()
+        self._reactor.close()
+
+    def _identities(self) -> tuple[Identity, Identity]:
+        if self._data is None:
+            return Identity.generate(), Identity.generate()
+        self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return load_or_create(self._data / "relay.key"), load_or_create(self._data / "peer.key")
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[assignment]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- relaying ------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        if self._listening or not self.settings.network.listen:
+            return
+        self._listening = listening.open_listeners(
+            self._relay, self.settings.network.listen, move=self._mode is not RelayMode.DEDICATED_SERVER
+        )
+        self._tell_addresses()
+
+    def _tell_addresses(self) -> None:
+        addresses = [to_bytes(text) for text in listening.reachable_at(self._listening, self.settings.network.announce)]
+        self._relay.set_addresses(addresses)
+        if self._relay.relay is not None:
+            suffix = to_bytes(f"/p2p/{self.relay_id}")
+            self._relay.relay.addresses = [address + suffix for address in addresses]
+
+    def _begin_relaying(self) -> None:
+        if self._relay.relay is not None:
+            return
+        self._relay.start_relaying(Admission(self.settings.relay))
+        self._tell_addresses()
+        self._relaying_since = time.time()
+        self._switch_interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(self._switch_interval, SWITCH_INTERVAL_S))
+        _log.info("relaying", mode=str(self._mode), addresses=self.listen_addresses)
+
+    def _end_relaying(self) -> None:
+        if self._relay.relay is None:
+            return
+        self._relay.stop_relaying()
+        self._relaying_since = None
+        if self._switch_interval is not None:
+            sys.setswitchinterval(self._switch_interval)
+        _log.info("not_relaying")
+
+    async def set_relay_mode(self, mode: RelayMode) -> None:
+        """Switches relaying on or off. Circuits end when it goes off; nobody else's streams break."""
+        self._mode = mode
+        if mode.relays:
+            self.settings = self.settings.changed({"relay.mode": str(mode)})
+            self._listen()
+            if self._relay.relay is not None:
+                self._relay.relay.policy = Admission(self.settings.relay)
+            self._begin_relaying()
+        else:
+            self._end_relaying()
+        self._relay.push_identify()
+
+    # --- a user of relays ----------------------------------------------------------------------
+
+    async def reserve(self, relay: str, *, keep: bool = True, timeout: float = 30.0) -> HeldReservation:
+        """Reserves at a relay (multiaddr with /p2p/ID), so that others reach us through it. With `keep` it is refreshed, and
+        asked for anew when lost, until `release`. RelayError when refused, DialError when unreachable."""
+        address = parse(relay)
+        if address.circuit:
+            raise DialError(f"{relay} leads through a relay; reserve at the relay itself")
+        if address.peer_id is None:
+            raise DialError(f"{relay} names no relay; append /p2p/ and its id")
+
+        async def connect() -> Session:
+            return await self._dialer.connect(address)
+
+        held = HeldReservation(address.peer_id, relay, connect, keep)
+        self._held.append(held)
+        try:
+            await held.start(timeout)
+        except BaseException:
+            self._held.remove(held)
+            await held.stop()
+            raise
+        return held
+
+    async def release(self, held: HeldReservation) -> None:
+        """Gives a reservation up."""
+        await held.stop()
+        with contextlib.suppress(ValueError):
+            self._held.remove(held)
+
+    def _session_ended(self, session: Session, why: str) -> None:
+        for held in self._held:
+            held.session_ended(session)
+
+    def _takes_circuits_of(self, relay_id: bytes) -> bool:
+        text = peer_id_to_text(relay_id)
+        return any(held.relay_id == text and held.state != "released" for held in self._held)
+
+    def set_stream_handler(self, protocol: str, handler: Handler | None) -> None:
+        """Serves a protocol: `await handler(stream)` runs for each inbound stream; an exception in it resets the stream.
+        None stops serving it."""
+        if handler is None:
+            self._handlers.pop(protocol, None)
+            self._peer.set_handler(protocol, None)
+            return
+        self._handlers[protocol] = handler
+
+        def accepted(native: AppStream) -> None:
+            self._spawn(self._serve(handler, Stream(native)))
+
+        self._peer.set_handler(protocol, accepted)
+
+    async def _serve(self, handler: Handler, stream: Stream) -> None:
+        try:
+            await handler(stream)
+        except asyncio.CancelledError:
+            stream.reset()
+            raise
+        except TowpathError as error:
+            stream.reset()
+            _log.info("stream_ended", protocol=stream.protocol, error=str(error))
+        except Exception:
+            stream.reset()
+            _log.exception("stream_handler_failed", protocol=stream.protocol)
+
+    async def connect(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
+        """A stream to a peer at a multiaddr, direct (`/ip4/…/tcp/…/p2p/ID`) or through a relay (`…/p2p-circuit/p2p/ID`)."""
+        address = parse(target)
+        if address.circuit:
+            return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
+        async with deadline(timeout, f"connecting to {target}"):
+            session = await self._dialer.connect(address)
+            return Stream(await open_stream(session, protocol))
+
+    async def connect_to_peer_via_relay(
+        self, target: str, protocol: str, via: str | None = None, timeout: float = 30.0
+    ) -> Stream:
+        """A stream to a peer (id, or circuit multiaddr) through a relay: `via` (multiaddr, or id of a relay we know), else the
+        circuit's, else the relays we are connected to and the bootstrap relays in turn. RelayError is the last relay's refusal;
+        NoRelaysAvailable says what was tried."""
+        async with deadline(timeout, f"connecting to {target}"):
+            session = await self._session_through_relays(target, via)
+            return Stream(await open_stream(session, protocol))
+
+    async def connect_with_fallback(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
+        """A stream to a peer through whichever relay works. A direct connection is made only to an address given as `target`
+        and only when `client.allow_direct` is `always`."""
+        address = None if "/" not in target else parse(target)
+        if address is None or address.circuit:
+            return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
+        assert address.peer_id is not None
+        try:
+            return await self.connect_to_peer_via_relay(peer_id_to_text(address.peer_id), protocol, timeout=timeout)
+        except (DialError, NoRelaysAvailable):
+            if self.settings.client.allow_direct != "always":
+                raise
+            return await self.connect(target, protocol, timeout=timeout)
+
+    async def _session_through_relays(self, target: str, via: str | None) -> Session:
+        candidates: list[str]
+        if "/" in target:
+            address = parse(target)
+            if not address.circuit or address.target_id is None:
+                raise DialError(f"{target} leads to no peer through a relay; it must end in /p2p-circuit/p2p/ID")
+            target_id = address.target_id
+            candidates = [address.relay if via is None else via]
+        else:
+            target_id = peer_id_to_bytes(target)
+            candidates = self._relays_to_try() if via is None else [via]
+        known = self._peer.session_of(target_id)
+        if known is not None and via is None:
+            return known
+        tried: list[str] = []
+        refusal: RelayError | None = None
+        for relay in candidates:
+            try:
+                return await self._dialer.through(await self._session_with_relay(relay), target_id)
+            except (TowpathError, OSError) as error:
+                if len(candidates) == 1:
+                    raise
+                tried.append(f"{relay}: {error}")
+                if isinstance(error, RelayError) and not isinstance(error, NoReservation):
+                    refusal = error
+        if refusal is not None:
+            raise refusal
+        raise NoRelaysAvailable(tried)
+
+    def _relays_to_try(self) -> list[str]:
+        held = [h.relay_address for h in self._held if h.state == "active"]
+        return list(dict.fromkeys([*held, *self.settings.discovery.bootstrap]))
+
+    async def _session_with_relay(self, relay: str) -> Session:
+        if "/" in relay:
+            return await self._dialer.connect(parse(relay))
+        session = self._peer.session_of(peer_id_to_bytes(relay))
+        if session is None:
+            raise DialError(f"there is no connection to relay {relay}; give its multiaddr")
+        return session
+
+    async def ping(self, target: str, via: str | None = None, timeout: float = 30.0) -> float:
+        """Seconds that 32 bytes take to the peer and back, end to end. `target` and `via` as for connecting."""
+        if "/" in target and not parse(target).circuit:
+            stream = await self.connect(target, PING, timeout=timeout)
+        else:
+            stream = await self.connect_to_peer_via_relay(target, PING, via, timeout)
+        async with deadline(timeout, f"pinging {target}"), stream:
+            return await ping_once(stream)
+
+    # --- what is going on ----------------------------------------------------------------------
+
+    @property
+    def listen_addresses(self) -> list[str]:
+        """Where the relay identity is reachable, as multiaddrs with its id."""
+        return [f"{text}/p2p/{self.relay_id}" for text in listening.reachable_at(self._listening, self.settings.network.announce)]
+
+    @property
+    def circuit_addresses(self) -> list[str]:
+        """Where the peer identity is reachable through the relays that hold our reservations."""
+        return [f"{held.relay_address}/p2p-circuit/p2p/{self.peer_id}" for held in self._held if held.state == "active"]
+
+    def circuits(self, *, full: bool = False) -> list[dict[str, Any]]:
+        """A row for each circuit that we relay; peer ids are shortened unless `full`."""
+        return overview.circuit_rows(self._relay, self.relay_id, full=full)
+
+    def reservations(self) -> list[dict[str, Any]]:
+        """A row for each reservation granted and held."""
+        return overview.reservation_rows(self._relay, self._held)
+
+    def peers(self) -> list[dict[str, Any]]:
+        """A row for each connection. Addresses are shown with `log.addresses` only."""
+        return overview.peer_rows(
+            [("relay", self._relay), ("peer", self._peer)], addresses=self.settings.log.addresses
+        )
+
+    def relays(self) -> list[dict[str, Any]]:
+        """A row for each relay that we use or could use, with the reasons."""
+        return overview.relay_rows(self._held, self.settings.discovery.bootstrap)
+
+    def data_plane(self) -> dict[str, Any]:
+        """The native counters (see overview.data_plane)."""
+        return overview.data_plane(self._reactor, self._relay, self._peer)
+
+    def status(self) -> dict[str, Any]:
+        """What `towpath status` shows."""
+        relay = self._relay.relay
+        relayed = sum(relay.totals()) if relay is not None else 0
+        active = [held for held in self._held if held.state == "active"]
+        return {
+            "peer_id": self.peer_id,
+            "relay_id": self.relay_id,
+            "mode": str(self._mode),
+            "state": "relaying" if relay is not None else "off",
+            "why": "relay mode is on" if relay is not None else "relay mode is off; switch it on with --mode cooperative",
+            "addresses": self.listen_addresses,
+            "circuit_addresses": self.circuit_addresses,
+            "reachability": "announced" if self.settings.network.announce else "unknown",
+            "circuits_now": len(relay.circuits) if relay is not None else 0,
+            "reservations_now": len(relay.reservations) if relay is not None else 0,
+            "circuits_today": relay.circuits_opened if relay is not None else 0,
+            "bytes_relayed_today": relayed,
+            "bytes_relayed_total": relayed,
+            "budget": [],
+            "reputation": None,
+            "stars": None,
+            "credits": {"earned": 0, "spent": 0, "balance": 0},
+            "client": {
+                "connected_via": [held.relay_id for held in active],
+                "ip_hidden": False,
+                "ip_hidden_missing": [] if not active else ["relays learn the dialer's own peer id"],
+                "credits_used": 0,
+            },
+            "uptime_s": round(time.time() - self._started, 1),
+            "data_plane": self.data_plane(),
+        }

@@ -1,0 +1,156 @@
+"""What a node says of itself: the rows and figures behind `status`, `circuits`, `peers`, `reservations` and `relays`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from towpath.addresses import peer_id_to_text, to_text
+from towpath.log import short_peer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from towpath._native.circuit import Circuit
+    from towpath._native.endpoint import Endpoint
+    from towpath._native.reactor import Reactor
+    from towpath.client.reservations import HeldReservation
+
+__all__ = ["circuit_rows", "data_plane", "peer_rows", "relay_rows", "reservation_rows"]
+
+
+def circuit_rows(relay: Endpoint, relay_id: str, *, full: bool) -> list[dict[str, Any]]:
+    """Open circuits of our relay, one row for each; bytes are counted from the dialer (`in`) and to it (`out`)."""
+    if relay.relay is None:
+        return []
+    return [_circuit_row(circuit, relay_id, full) for circuit in list(relay.relay.circuits.values())]
+
+
+def _circuit_row(circuit: Circuit, relay_id: str, full: bool) -> dict[str, Any]:
+    def name(peer: bytes) -> str:
+        text = peer_id_to_text(peer)
+        return text if full else short_peer_id(text)
+
+    return {
+        "id": circuit.id,
+        "relay_id": relay_id if full else short_peer_id(relay_id),
+        "direction": "relayed",
+        "peer": name(circuit.dialer_id),
+        "target": name(circuit.target_id),
+        "bytes_in": circuit.bytes_in,
+        "bytes_out": circuit.bytes_out,
+        "age_s": round(circuit.age_s, 1),
+        "limit_data": circuit.limit_data or None,
+        "limit_s": circuit.limit_s or None,
+        "express": False,
+    }
+
+
+def reservation_rows(relay: Endpoint, held: Sequence[HeldReservation]) -> list[dict[str, Any]]:
+    """Reservations that we granted (`held_by` a peer) and that we hold (`at` a relay)."""
+    now = time.time()
+    rows: list[dict[str, Any]] = []
+    if relay.relay is not None:
+        rows += [
+            {
+                "direction": "granted",
+                "peer": peer_id_to_text(r.peer_id),
+                "relay_id": peer_id_to_text(relay.peer_id),
+                "expires_in_s": round(r.expires_at - now, 1),
+                "since_s": round(now - r.since, 1),
+            }
+            for r in list(relay.relay.reservations.values())
+        ]
+    rows += [
+        {
+            "direction": "held",
+            "peer": None,
+            "relay_id": h.relay_id,
+            "expires_in_s": round(h.expires_at - now, 1),
+            "state": h.state,
+        }
+        for h in held
+    ]
+    return rows
+
+
+def peer_rows(endpoints: Sequence[tuple[str, Endpoint]], *, addresses: bool) -> list[dict[str, Any]]:
+    """Connected peers, a row for each session."""
+    rows: list[dict[str, Any]] = []
+    for identity, endpoint in endpoints:
+        for peer in list(endpoint.peers.values()):
+            for session in peer.sessions:
+                received, sent = endpoint.relay.peer_totals(peer.id) if endpoint.relay is not None else (0, 0)
+                rows.append(
+                    {
+                        "peer": peer_id_to_text(peer.id),
+                        "identity": identity,
+                        "agent": session.agent,
+                        "via": peer_id_to_text(session.via) if session.via else None,
+                        "address": to_text(session.remote) if addresses and session.remote else None,
+                        "streams": session.stream_count,
+                        "reserved": peer.reservation is not None,
+                        "circuits": peer.circuits,
+                        "relayed_in": received,
+                        "relayed_out": sent,
+                        "age_s": round(time.time() - session.opened_at, 1),
+                        "rtt_ms": round(session.rtt_s * 1000, 3) or None,
+                    }
+                )
+    return rows
+
+
+def relay_rows(held: Sequence[HeldReservation], bootstrap: Sequence[str]) -> list[dict[str, Any]]:
+    """Relays that we use or could use."""
+    rows: list[dict[str, Any]] = []
+    for h in held:
+        rtt = h.session.rtt_s if h.session is not None else 0.0
+        reasons = [f"reserved until {time.strftime('%H:%M:%S', time.localtime(h.expires_at))}"]
+        if h.state != "active":
+            reasons = [f"{h.state}; {h.failures} failures in a row"]
+        rows.append(
+            {
+                "relay_id": h.relay_id,
+                "source": "bootstrap",
+                "score": None,
+                "stars": None,
+                "latency_ms": round(rtt * 1000, 3) or None,
+                "load": None,
+                "state": "active" if h.state == "active" else "candidate",
+                "reasons": reasons,
+            }
+        )
+    known = {h.relay_id for h in held}
+    for text in bootstrap:
+        relay_id = text.rpartition("/p2p/")[2]
+        if relay_id not in known:
+            rows.append(
+                {
+                    "relay_id": relay_id,
+                    "source": "bootstrap",
+                    "score": None,
+                    "stars": None,
+                    "latency_ms": None,
+                    "load": None,
+                    "state": "candidate",
+                    "reasons": ["named in discovery.bootstrap; no reservation asked for yet"],
+                }
+            )
+    return rows
+
+
+def data_plane(reactor: Reactor, relay: Endpoint, peer: Endpoint) -> dict[str, Any]:
+    """The native counters: sockets, queues, loop slices (ns), circuits and reservations since the start."""
+    service = relay.relay
+    bytes_in, bytes_out = service.totals() if service is not None else (0, 0)
+    return {
+        **reactor.stats(),
+        "connections": relay.connections + peer.connections,
+        "accepted": relay.accepted,
+        "handshakes_failed": relay.handshakes_failed,
+        "relayed_in": bytes_in,
+        "relayed_out": bytes_out,
+        "circuits_opened": service.circuits_opened if service is not None else 0,
+        "requests_refused": service.circuits_refused if service is not None else 0,
+        "reservations_made": service.reservations_made if service is not None else 0,
+    }

@@ -1,0 +1,1 @@
+"""What a relay decides: policy only. Bytes and messages are the native core's (native/hop.pyx)."""

@@ -1,0 +1,96 @@
+"""Who may reserve and who may connect. A pure function of the settings and the numbers passed in; asked by native/hop.pyx."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from towpath._native.hop import Verdict
+from towpath.addresses import peer_id_to_bytes
+from towpath.errors import AddressError
+
+if TYPE_CHECKING:
+    from towpath.settings import RelaySettings
+
+__all__ = ["Admission", "PeerList"]
+
+OK: Final = 100
+RESERVATION_REFUSED: Final = 200
+RESOURCE_LIMIT_EXCEEDED: Final = 201
+PERMISSION_DENIED: Final = 202
+_IP6: Final = 0x29
+
+
+class PeerList:
+    """Peer ids and IP prefixes, as `relay.allow` and `relay.deny` have them."""
+
+    __slots__ = ("_ids", "_networks")
+
+    def __init__(self, items: Iterable[str]) -> None:
+        self._ids: set[bytes] = set()
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for item in items:
+            try:
+                self._ids.add(peer_id_to_bytes(item))
+            except AddressError:
+                self._networks.append(ipaddress.ip_network(item, strict=False))
+
+    def __bool__(self) -> bool:
+        return bool(self._ids or self._networks)
+
+    def contains(self, peer_id: bytes, remote: bytes) -> bool:
+        """Is this peer in it? `remote` is the binary multiaddr of its connection."""
+        if peer_id in self._ids:
+            return True
+        if not self._networks or len(remote) < 5:
+            return False
+        address = ipaddress.ip_address(remote[1:17] if remote[0] == _IP6 else remote[1:5])
+        return any(address in network for network in self._networks)
+
+
+class Admission:
+    """The policy of a relay with these settings. Its verdicts are made once and shared by all askers."""
+
+    def __init__(self, settings: RelaySettings) -> None:
+        self._settings = settings
+        self._allow = PeerList(settings.allow)
+        self._deny = PeerList(settings.deny)
+        limit_s = 0 if settings.circuit_duration is None else max(1, round(settings.circuit_duration))
+        limit_data = settings.circuit_data or 0
+        self._reserved = Verdict(OK, round(settings.reservation_ttl), limit_s, limit_data)
+        self._connected = Verdict(OK, 0, limit_s, limit_data)
+        self._refused = Verdict(RESERVATION_REFUSED)
+        self._exceeded = Verdict(RESOURCE_LIMIT_EXCEEDED)
+        self._denied = Verdict(PERMISSION_DENIED)
+
+    def _permits(self, peer_id: bytes, remote: bytes) -> bool:
+        if self._deny and self._deny.contains(peer_id, remote):
+            return False
+        return not self._allow or self._allow.contains(peer_id, remote)
+
+    def reserve(self, peer_id: bytes, remote: bytes, renewing: bool, reservations: int, of_prefix: int) -> Verdict:
+        """May this peer reserve? `reservations` and `of_prefix` count those held now, of all and of its /32 or /64."""
+        s = self._settings
+        if not self._permits(peer_id, remote):
+            return self._denied
+        if renewing:
+            return self._reserved
+        if s.max_reservations is not None and reservations >= s.max_reservations:
+            return self._refused
+        if s.max_reservations_per_ip is not None and of_prefix >= s.max_reservations_per_ip:
+            return self._refused
+        return self._reserved
+
+    def connect(
+        self, dialer: bytes, target: bytes, remote: bytes, circuits: int, of_dialer: int, of_target: int
+    ) -> Verdict:
+        """May `dialer` have a circuit to `target`? The counts are of circuits now, those under way included."""
+        s = self._settings
+        if not self._permits(dialer, remote):
+            return self._denied
+        if s.max_circuits is not None and circuits >= s.max_circuits:
+            return self._exceeded
+        if s.max_circuits_per_peer is not None and max(of_dialer, of_target) >= s.max_circuits_per_peer:
+            return self._exceeded
+        return self._connected

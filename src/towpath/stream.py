@@ -1,0 +1,95 @@
+"""A stream as applications see it: bytes both ways between two peers, ended on purpose or cut off, never confused."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from towpath.addresses import peer_id_to_text
+from towpath.errors import StreamReset
+
+if TYPE_CHECKING:
+    from towpath._native.appstream import AppStream
+
+__all__ = ["Stream"]
+
+
+class Stream:
+    """One stream of a named protocol.
+
+    One task may read while another writes. Leaving `async with` closes the stream, an exception in it resets the stream.
+    """
+
+    __slots__ = ("_native", "peer_id", "protocol", "via")
+
+    def __init__(self, native: AppStream) -> None:
+        session = native.session
+        self._native = native
+        self.peer_id: str = peer_id_to_text(session.peer_id)
+        """Who is at the other end, as its handshake proved."""
+        self.protocol: str = native.protocol
+        self.via: str | None = peer_id_to_text(session.via) if session.via else None
+        """The relay that carries it; None on a direct connection."""
+
+    async def read(self, n: int = 65536) -> bytes:
+        """At least one and at most `n` bytes; `b""` at the end. StreamReset when it was cut off."""
+        native = self._native
+        while True:
+            data = native.read(n)
+            if data or n == 0:
+                return data
+            if native.was_reset:
+                raise StreamReset
+            if native.ended:
+                return b""
+            await native.wait_readable()
+
+    async def readexactly(self, n: int) -> bytes:
+        """Exactly `n` bytes; asyncio.IncompleteReadError when the stream ends before."""
+        parts: list[bytes] = []
+        left = n
+        while left:
+            data = await self.read(left)
+            if not data:
+                raise asyncio.IncompleteReadError(b"".join(parts), n)
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queues bytes (they are copied or sent before this returns); `await drain()` keeps the queue short."""
+        if not self._native.write(data):
+            raise StreamReset
+
+    async def drain(self) -> None:
+        """Waits until at most 256 KiB are queued. StreamReset when the stream was cut off."""
+        await self._native.wait_writable()
+        if self._native.was_reset:
+            raise StreamReset
+
+    async def close_write(self) -> None:
+        """Says that nothing more will be written; reading goes on."""
+        self._native.close_write()
+
+    async def close(self) -> None:
+        """Ends the stream: what was written still arrives; what the other side still sends is not wanted."""
+        native = self._native
+        native.close_write()
+        if not native.ended and not native.was_reset:
+            native.discard()
+
+    def reset(self) -> None:
+        """Cuts the stream off in both directions; the other side sees a reset, not an end."""
+        self._native.reset()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            self.reset()
