@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peerlab import Link, Peer, RelayProcess
+from tests.peerlab import Link, Peer, RelayProcess, circuit_between
 
 ROOMY = {
     "relay.max_circuits": "unlimited",
@@ -78,3 +78,19 @@ async def meeting_at(relay: RelayProcess, alice: Peer | None = None, bob: Peer |
 async def meeting(relay: RelayProcess) -> AsyncIterator[Meeting]:
     async with meeting_at(relay) as met:
         yield met
+
+
+@pytest.fixture
+async def bystanders(relay: RelayProcess) -> AsyncIterator[Meeting]:
+    """A pair with a circuit that was there before a test's offence: behind it the circuit must work as if nothing had been,
+    new ones too, and the relay must have closed every descriptor that the offence took."""
+    async with meeting_at(relay) as met:
+        here, there = await circuit_between(met.to_relay, met.at_relay)
+        before = relay.descriptors()
+        yield met
+        await relay.has_descriptors(before)
+        await here.write(b"as if nothing had been")
+        assert await there.read(22) == b"as if nothing had been"
+        fresh, accepted = await circuit_between(met.to_relay, met.at_relay)
+        await fresh.write(b"and again")
+        assert await accepted.read(9) == b"and again"

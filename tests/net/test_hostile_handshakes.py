@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from tests.net.conftest import Meeting, meeting_at
-from tests.peerlab import Identity, Peer, RelayProcess, circuit_between, within
+from tests.peerlab import Identity, Peer, RelayProcess, within
 from tests.peerlab.keys import public_key
 from tests.peerlab.noise import Handshake, payload
 from tests.peerlab.protobuf import Fields, message
@@ -19,17 +18,7 @@ from tests.peerlab.wire import Wire
 NOISE_MAX = 65535
 
 
-@pytest.fixture(autouse=True)
-async def bystanders(relay: RelayProcess) -> AsyncIterator[Meeting]:
-    """A pair whose circuit was there before the offence: it must still work behind it, and no descriptor may be left over."""
-    async with meeting_at(relay) as met:
-        here, there = await circuit_between(met.to_relay, met.at_relay)
-        before = relay.descriptors()
-        yield met
-        await relay.has_descriptors(before)
-        await here.write(b"as if nothing had been")
-        assert await there.read(22) == b"as if nothing had been"
-        await circuit_between(met.to_relay, met.at_relay)
+pytestmark = pytest.mark.usefixtures("bystanders")
 
 
 def noise_message(data: bytes) -> bytes:
@@ -189,7 +178,6 @@ async def test_rsa_keys_that_are_too_small_are_refused(relay: RelayProcess, bits
         assert await (await mallory.dial(relay)).end() in ("closed", "reset")
 
 
-@pytest.mark.parametrize("abruptly", [False, True])
 @pytest.mark.parametrize("abruptly", [False, True])
 async def test_a_handshake_may_be_broken_off_anywhere(relay: RelayProcess, abruptly: bool) -> None:
     def leave(wire: Wire) -> None:
