@@ -101,26 +101,28 @@ class Node:
             await self.close()
             raise
 
-    async def close(self, grace: float = 0.0) -> None:
-        """Stops: no new connections, up to `grace` seconds for open circuits to end, then everything is closed."""
+    async def drain(self, grace: float) -> None:
+        """Takes no new connections and waits until no circuit is open, at most `grace` seconds."""
+        self._relay.stop_listening()
+        until = time.monotonic() + grace
+        while self._relay.relay is not None and self._relay.relay.circuits and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """Closes everything: listeners, reservations, circuits, connections."""
         if self._closed:
             return
         self._closed = True
-        self._relay.stop_listening()
         for held in self._held:
             await held.stop()
-        if grace > 0 and self._relay.relay is not None:
-            until = time.monotonic() + grace
-            while self._relay.relay.circuits and time.monotonic() < until:
-                await asyncio.sleep(0.05)
         self._end_relaying()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._peer.close()
         self._relay.close()
-        # One turn of the loop sends the goodbyes.
-        await asyncio.sleep(0.01)
+        # The goodbyes go out at the end of the loop's turn.
+        await asyncio.sleep(0)
         self._peer.abort()
         self._relay.abort()
         self._reactor.close()
