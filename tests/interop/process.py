@@ -29,7 +29,7 @@ class Peer:
         self._events: list[Event] = []
         self._ended = False
         self._changed = threading.Condition()
-        self._complaints = tempfile.TemporaryFile("w+", errors="replace")
+        self._complaints = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed by stop()
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, text=True
         )
