@@ -1,5 +1,5 @@
-"""The one tree of errors: each says what happened and what to do about it; anyone may raise and catch them."""
-# ruff: noqa: N818 - the names are the specification's and the public API's
+"""The one tree of errors: each says what happened and what to do. Anyone may raise and catch them."""
+
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ class SettingsError(TowpathError):
     variable, `--set`).
     """
 
-    def __init__(
-        self, key: str, value: object, allowed: str, *, nearest: str | None = None, source: str = ""
-    ) -> None:
+    def __init__(self, key: str, value: object, allowed: str, *, nearest: str | None = None, source: str = "") -> None:
         self.key = key
         self.value = value
         self.allowed = allowed
@@ -53,7 +51,8 @@ class SettingsError(TowpathError):
         self.source = source
         where = f" ({source})" if source else ""
         if nearest is not None:
-            text = f"unknown setting {key!r} with value {value!r}{where}: did you mean {nearest!r}? {allowed}"
+            given = "" if value == "" else f" with value {value!r}"
+            text = f"unknown setting {key!r}{given}{where}: did you mean {nearest!r}? {allowed}"
         else:
             text = f"setting {key!r} cannot be {value!r}{where}: {allowed}"
         super().__init__(text)
@@ -170,9 +169,7 @@ class ProtocolNotSupported(TowpathError):
 class StreamReset(TowpathError):
     """The other side, a relay or a lost connection cut a stream off: what was read so far is not all."""
 
-    def __init__(
-        self, message: str = "the stream was reset before its end; what arrived is not complete"
-    ) -> None:
+    def __init__(self, message: str = "the stream was reset before its end; what arrived is not complete") -> None:
         super().__init__(message)
 
 

@@ -1,4 +1,4 @@
-"""Two ends of a stream in memory, with a window, half-close and reset, for tests of what runs over streams."""
+"""Two ends of a stream in memory, with window, half-close and reset, for tests of what runs over streams."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Ticket(NamedTuple):
     def _from_fields(cls, fields: cbor.Value) -> Ticket:
         if not isinstance(fields, dict) or "v" not in fields:
             raise ValueError("it holds no fields")
-        if fields["v"] != _VERSION:
+        if isinstance(fields["v"], bool) or fields["v"] != _VERSION:
             raise ValueError(f"it has version {fields['v']!r}; this towpath reads version {_VERSION}")
         if set(fields) != _FIELDS:
             raise ValueError("fields are missing or unknown")

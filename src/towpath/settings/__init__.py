@@ -213,9 +213,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def _build(cls, given: dict[str, tuple[Any, str]]) -> Settings:
-        mode = RelayMode(
-            given["relay.mode"][0] if "relay.mode" in given else KEYS["relay.mode"].default("client")
-        )
+        mode = RelayMode(given["relay.mode"][0] if "relay.mode" in given else KEYS["relay.mode"].default("client"))
         sections: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
         for key in KEYS.values():
             section, _, name = key.name.partition(".")
@@ -235,21 +233,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def get(self, name: str) -> Any:
         """The value of a key; SettingsError when there is no such key."""
-        _known(name, None, "")
+        _known(name, "", "")
         section, _, field = name.partition(".")
         return getattr(getattr(self, section), field)
 
     def written(self, name: str) -> TomlValue:
         """The value of a key as it would stand in the file."""
-        return KEYS[name].kind.write(self.get(name))
+        value = self.get(name)
+        return KEYS[name].kind.write(value)
 
     def source(self, name: str) -> str:
         """Where the value of a key comes from."""
         return self.given[name][1] if name in self.given else "default"
 
     def without_effect_yet(self) -> list[Key]:
-        """The keys that somebody set although this version only checks them."""
-        return [KEYS[name] for name in self.given if KEYS[name].later]
+        """The keys that somebody set although this version only checks them; unlimited and none ask for
+        nothing.
+        """
+        return [KEYS[name] for name in self.given if KEYS[name].later and self.get(name) is not None]
 
 
 def _check(name: str, value: object, source: str) -> Any:

@@ -56,9 +56,7 @@ class ScheduleKind:
                 text = text[1:-1]
             # Between rules stands a semicolon or a comma followed by a rule; days have commas of their own,
             # without spaces.
-            value = [
-                part.strip().strip("\"'") for part in re.split(r";|,\s+|,(?=[\"'])", text) if part.strip()
-            ]
+            value = [part.strip().strip("\"'") for part in re.split(r";|,\s+|,(?=[\"'])", text) if part.strip()]
         if not isinstance(value, Sequence) or len(value) > 336:
             raise ValueError(f"allowed is {self.allowed}")
         slots: list[Slot] = [OPEN] * 168

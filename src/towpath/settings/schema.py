@@ -69,16 +69,14 @@ _TABLE: Final = (
         "relay.mode",
         Choice(*MODES),
         _same("client"),
-        "What the node does for others: nothing, relay within a volunteer's limits, or relay as its "
-        "only job.",
+        "What the node does for others: nothing, relay within a volunteer's limits, or relay as its only job.",
     ),
     *(
         Key(
             f"relay.max_bandwidth_per_{period}",
             _SIZE,
             _dedicated(default, "unlimited"),
-            f"Most that is relayed in {article} {period}: the larger of bytes sent and received on "
-            f"relay sockets.",
+            f"Most that is relayed in {article} {period}: the larger of bytes sent and received on relay sockets.",
             later=True,
         )
         for article, period, default in (
@@ -106,9 +104,7 @@ _TABLE: Final = (
         "Mode or rate by hour of the week, local time. Rules `DAYS HOURS WHAT`; later ones win.",
         later=True,
     ),
-    Key(
-        "relay.priority_access", _BOOL, _same(True), "Show one's account to the relays one uses.", later=True
-    ),
+    Key("relay.priority_access", _BOOL, _same(True), "Show one's account to the relays one uses.", later=True),
     Key(
         "relay.max_reservations",
         _COUNT,
@@ -137,7 +133,7 @@ _TABLE: Final = (
     ),
     Key(
         "relay.circuit_duration",
-        Time(1, 2**32 - 1),
+        Time(1, 3650 * 86400),
         _same("unlimited"),
         "How long one circuit may last. A limit makes go and js applications refuse it unless they opt in.",
     ),
@@ -219,8 +215,7 @@ _TABLE: Final = (
         "network.max_connections",
         Count(1, auto=True),
         _same(AUTO),
-        "How many connections may be open at once. `auto`: as many as the limit of open files "
-        "leaves room for.",
+        "How many connections may be open at once. `auto`: as many as the limit of open files leaves room for.",
     ),
     Key(
         "network.workers",

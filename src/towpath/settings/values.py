@@ -177,7 +177,7 @@ class _Limit:
         return self.show(value)
 
 
-_NUMBER: Final = r"(\d{1,18}(?:\.\d{1,9})?)"
+_NUMBER: Final = r"(\d{1,19}(?:\.\d{1,9})?)"
 
 
 class Count(_Limit):

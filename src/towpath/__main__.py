@@ -1,0 +1,7 @@
+"""`python -m towpath` is `towpath`."""
+
+import sys
+
+from towpath.cli import main
+
+sys.exit(main())

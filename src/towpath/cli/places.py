@@ -1,0 +1,78 @@
+"""Where things are on this machine: the data directory, its lock, the files in it that tell of a running
+node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from towpath.errors import TowpathError
+
+__all__ = ["data_directory", "locked", "open_files", "replace_file"]
+
+
+def data_directory(option: str | Path | None) -> Path:
+    """`--data`, else TOWPATH_DATA, else the user's own place for data. Nothing is created."""
+    chosen = option or os.environ.get("TOWPATH_DATA")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_DATA_HOME")
+    try:
+        home = Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "share"
+    except RuntimeError as e:
+        raise TowpathError("there is no home directory to keep data in; name a place with --data DIR") from e
+    return home / "towpath"
+
+
+@contextlib.contextmanager
+def locked(directory: Path, taken: str) -> Iterator[None]:
+    """Makes the directory (0700) and holds it for this process; TowpathError(taken) when another process
+    does.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise TowpathError(f"cannot write to {directory}: {e.strerror}; choose another --data directory") from e
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise TowpathError(taken) from e
+        yield
+    finally:
+        os.close(lock)
+
+
+def replace_file(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON so that a reader sees all of it or what was there before; readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as f:
+            json.dump(content, f)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def open_files() -> int | None:
+    """Raises this process's limit of open files as far as it may go and returns it; None when there is
+    none.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Some systems allow less than they say.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,166 @@
+"""`towpath run`: the node, in the foreground.
+
+Written without the libraries of the other commands (their import costs more than the node itself): argparse
+reads the options, plain prints tell what happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from towpath import __version__, log
+from towpath.cli.places import data_directory, locked, open_files, replace_file
+from towpath.control.paths import READY_FILE, socket_path
+from towpath.control.server import ControlServer
+from towpath.errors import SettingsError
+from towpath.node import Node
+from towpath.settings import RelayMode, Settings
+
+__all__ = ["overrides", "run"]
+
+DRAIN: Final = 5.0
+"""Seconds that open circuits get after the first signal."""
+
+_DOES: Final = {
+    RelayMode.CLIENT_ONLY: "uses relays and relays for nobody",
+    RelayMode.COOPERATIVE: "relays for others, within a volunteer's limits",
+    RelayMode.DEDICATED_SERVER: "relays for others, as its only job",
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a node until it is told to stop; the exit code."""
+    options = _parse(arguments)
+    data = data_directory(options.data)
+    taken = f"a node runs on {data} already; stop it, or name another directory with --data DIR"
+    with locked(data, taken):
+        settings = Settings.load(overrides(options), data=data, source="--set")
+        log.configure(settings.log)
+        open_files()
+        uvloop.run(_Run(settings, data, json_lines=options.json).run())
+    return 0
+
+
+class _Run:
+    """One node from its start to its end."""
+
+    def __init__(self, settings: Settings, data: Path, *, json_lines: bool) -> None:
+        self._settings = settings
+        self._data = data
+        self._json = json_lines
+        self._stop = asyncio.Event()
+        self._socket = socket_path(data)
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        async with Node(self._settings, data=self._data) as node:
+            api = ControlServer(node, self._socket)
+            await api.start()
+            try:
+                self._announce(node)
+                await self._stop.wait()
+                self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
+                await node.drain(DRAIN)
+            finally:
+                await api.stop()
+                self._remove_ready()
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._remove_ready()
+            with contextlib.suppress(OSError):
+                self._socket.unlink()
+            os._exit(1)
+        self._stop.set()
+
+    def _announce(self, node: Node) -> None:
+        ready = {
+            "event": "ready",
+            "peer_id": node.peer_id,
+            "relay_id": node.relay_id,
+            "listen": node.listen_addresses,
+            "api": str(self._socket),
+            "web": None,
+            "pid": os.getpid(),
+        }
+        replace_file(self._data / READY_FILE, ready)
+        if self._json:
+            print(json.dumps(ready), flush=True)
+        else:
+            print(_greeting(self._settings, self._data, node), flush=True)
+        logger = log.get_logger("settings")
+        for key in self._settings.without_effect_yet():
+            logger.warning(
+                "setting.without_effect_yet", key=key.name, note="checked, but this version does not act on it"
+            )
+
+    def _say(self, event: str, sentence: str) -> None:
+        print(json.dumps({"event": event}) if self._json else sentence, flush=True)
+
+    def _remove_ready(self) -> None:
+        (self._data / READY_FILE).unlink(missing_ok=True)
+
+
+def _greeting(settings: Settings, data: Path, node: Node) -> str:
+    mode = settings.relay.mode
+    lines = [f"towpath {__version__} {_DOES[mode]} ({mode})."]
+    lines += [f"  {'peer id':10}{node.peer_id}", f"  {'relay id':10}{node.relay_id}"]
+    if node.listen_addresses:
+        lines += ["It listens at", *(f"  {address}" for address in node.listen_addresses)]
+    if not mode.relays and not settings.discovery.bootstrap:
+        lines.append("It knows no relay yet: name one with --bootstrap /ip4/ADDRESS/tcp/PORT/p2p/ID.")
+    if not mode.relays:
+        lines.append("To relay for others, start it with --mode cooperative or --mode dedicated.")
+    option = "" if data == data_directory(None) else f" --data {data}"
+    lines += [f"See what it does with: towpath status{option}", "Stop it with Ctrl-C."]
+    return "\n".join(lines)
+
+
+def overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the options of a command line stand for; the option of its own name wins over
+    --set.
+    """
+    found: dict[str, Any] = {}
+    for assignment in options.set:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(assignment, "", "write it as --set KEY=VALUE", source="--set")
+        found[key.strip()] = value
+    if options.mode is not None:
+        found["relay.mode"] = options.mode
+    if options.listen:
+        found["network.listen"] = options.listen
+    if options.bootstrap:
+        found["discovery.bootstrap"] = options.bootstrap
+    if options.no_web:
+        found["web.listen"] = "none"
+    return found
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="towpath run",
+        description="Runs a node in the foreground, until Ctrl-C or SIGTERM: it then drains for at most 5 s.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="where the node keeps its keys and settings (TOWPATH_DATA)")
+    add("--mode", choices=[mode.value for mode in RelayMode], help="what it does for others; client relays for nobody")
+    add("--listen", metavar="MULTIADDR", action="append", help="where it listens, such as /ip4/0.0.0.0/tcp/4001")
+    add("--bootstrap", metavar="MULTIADDR", action="append", help="a relay to begin with, ending in /p2p/ID")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting; `towpath config show` lists them")
+    add("--no-web", action="store_true", help="serve no web page")
+    add("--json", action="store_true", help="say what happens as JSON lines; the first one is the ready event")
+    return parser.parse_args(list(arguments))

@@ -1,0 +1,239 @@
+"""`towpath share` and `towpath open`: a TCP service here, reached from there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from towpath.addresses import peer_id_to_bytes, peer_id_to_text
+from towpath.cli import UsageError
+from towpath.cli.light import light_settings, relay_hints, run_until_stopped
+from towpath.cli.output import print_json, print_line, quantity
+from towpath.cli.places import data_directory, locked, replace_file
+from towpath.client.ticket import SECRET_SIZE, Ticket, new_secret
+from towpath.client.tunnel import PROTOCOL, Opener, Report, Share
+from towpath.errors import AddressError, NoRelaysAvailable, TicketError, TowpathError
+from towpath.log import short_peer_id
+from towpath.node import Node
+from towpath.settings.values import HostPort
+
+__all__ = ["open_ticket", "share"]
+
+RESERVE_TIMEOUT: Final = 20.0
+GRACE: Final = 1.0
+"""Seconds that other relays get once the first one took us, before the ticket is printed."""
+RETRY_MOST: Final = 60.0
+
+
+def share(
+    service: HostPort,
+    *,
+    once: bool,
+    expires: float | None,
+    allow: Sequence[str],
+    bootstrap: Sequence[str],
+    data: Path | None,
+    as_json: bool,
+) -> int:
+    """Shares `service` until stopped, until the ticket expires, or with `once` until one connection was
+    served.
+    """
+    try:
+        allowed = [peer_id_to_text(peer_id_to_bytes(peer)) for peer in allow]
+    except AddressError as e:
+        raise UsageError(f"--allow takes a peer id: {e}") from e
+    directory = data_directory(data)
+    settings = light_settings(directory, bootstrap)
+    hints = relay_hints(settings, directory)
+    # Each service has an id and a secret of its own, kept here so that its ticket stays good when this
+    # starts again.
+    own = directory / "shares" / hashlib.sha256(str(service).encode()).hexdigest()[:16]
+    with locked(own, f"{service} is being shared already; stop that `towpath share` first"):
+        kept = _Kept.load(own / "share.json", service, expires, now=time.time())
+        return run_until_stopped(_share(Node(settings, data=own), kept, hints, allowed, once=once, as_json=as_json))
+
+
+async def _share(
+    node: Node, kept: _Kept, hints: Sequence[str], allow: Sequence[str], *, once: bool, as_json: bool
+) -> int:
+    shared = Share(
+        kept.service,
+        kept.secret,
+        expires_at=kept.expires_at,
+        allow=allow,
+        once=once,
+        report=_reporter(as_json=as_json),
+    )
+    async with node:
+        node.set_stream_handler(PROTOCOL, shared.serve)
+        async with _reserved(node, hints) as relays:
+            ticket = Ticket(node.peer_id, tuple(relays), kept.secret, kept.expires_at).encode()
+            if as_json:
+                facts = {"peer_id": node.peer_id, "service": str(kept.service), "relays": list(relays)}
+                print_json({"event": "shared", "ticket": ticket, **facts, "expires_at": kept.expires_at})
+            else:
+                print_line(f"{kept.service} can be reached with this ticket, by whoever has it:\n\n{ticket}\n")
+                print_line("There, type: towpath open TICKET\nStop sharing with Ctrl-C.")
+            try:
+                async with asyncio.timeout(kept.left(time.time())):
+                    await shared.finished.wait()
+            except TimeoutError:
+                print_json({"event": "expired"}) if as_json else print_line("The ticket has expired.")
+                kept.forget()
+                return 0
+            # The ticket was for one connection, so the next one gets another secret.
+            kept.forget()
+            return 0
+
+
+@contextlib.asynccontextmanager
+async def _reserved(node: Node, hints: Sequence[str]) -> AsyncIterator[list[str]]:
+    """Reserves at every relay it can, at one at least; gives all, those that took us first.
+
+    While the context lasts, the others are asked again now and then. Raises NoRelaysAvailable.
+    """
+    tasks = {asyncio.create_task(_reserve(node, hint)): hint for hint in hints}
+    failures: dict[str, str] = {}
+    held: list[str] = []
+    try:
+        deadline = RESERVE_TIMEOUT
+        pending = set(tasks)
+        while pending:
+            done, pending = await asyncio.wait(pending, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            for task in done:
+                failure = task.exception()
+                if failure is None:
+                    held.append(tasks[task])
+                    deadline = GRACE
+                elif isinstance(failure, (TowpathError, OSError)):
+                    failures[tasks[task]] = str(failure)
+                else:
+                    raise failure
+        if not held:
+            tried = [f"{hint}: {failures.get(hint, 'no answer in time')}" for hint in hints]
+            raise NoRelaysAvailable(tried)
+        for hint in failures:
+            tasks[asyncio.create_task(_reserve_later(node, hint))] = hint
+        yield [*(hint for hint in hints if hint in held), *(hint for hint in hints if hint not in held)]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _reserve(node: Node, hint: str) -> None:
+    await node.reserve(hint, keep=True, timeout=RESERVE_TIMEOUT)
+
+
+async def _reserve_later(node: Node, hint: str) -> None:
+    wait = 5.0
+    while True:
+        await asyncio.sleep(wait * random.uniform(0.8, 1.2))
+        try:
+            await _reserve(node, hint)
+        except (TowpathError, OSError):
+            wait = min(2 * wait, RETRY_MOST)
+        else:
+            return
+
+
+class _Kept:
+    """What a share keeps on disk: the secret, and until when it is good."""
+
+    def __init__(self, path: Path, service: HostPort, secret: bytes, expires_at: int | None) -> None:
+        self.service = service
+        self.secret = secret
+        self.expires_at = expires_at
+        self._path = path
+
+    @classmethod
+    def load(cls, path: Path, service: HostPort, expires: float | None, *, now: float) -> _Kept:
+        """The kept secret, unless there is none or its time is over; `expires` counts from now and replaces
+        its time.
+        """
+        secret, expires_at = new_secret(), None
+        try:
+            found = json.loads(path.read_bytes())
+            kept, until = bytes.fromhex(found["secret"]), found["expires_at"]
+            if len(kept) == SECRET_SIZE and (until is None or (isinstance(until, int) and now < until)):
+                secret, expires_at = kept, until
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise TowpathError(f"{path} is damaged ({e}); delete it to get a new ticket") from e
+        if expires is not None:
+            expires_at = math.ceil(now + expires)
+        replace_file(path, {"service": str(service), "secret": secret.hex(), "expires_at": expires_at})
+        return cls(path, service, secret, expires_at)
+
+    def left(self, now: float) -> float | None:
+        """Seconds until it expires; None when it never does."""
+        return None if self.expires_at is None else max(0.0, self.expires_at - now)
+
+    def forget(self) -> None:
+        """Lets no ticket made of this secret work again."""
+        self._path.unlink(missing_ok=True)
+
+
+def open_ticket(text: str, *, listen: HostPort, bootstrap: Sequence[str], data: Path | None, as_json: bool) -> int:
+    """Listens until stopped, and carries what connects to the service behind the ticket."""
+    try:
+        ticket = Ticket.decode(text)
+    except TicketError as e:
+        raise UsageError(str(e)) from e
+    if ticket.expired(time.time()):
+        raise TicketError("the ticket has expired; ask for a new one")
+    directory = data_directory(data)
+    settings = light_settings(directory, [*ticket.relays, *bootstrap])
+    relays = dict.fromkeys([*ticket.relays, *settings.discovery.bootstrap])
+    ticket = ticket._replace(relays=tuple(relays))
+    if not relays:
+        raise NoRelaysAvailable(["the ticket names no relay: name one with --bootstrap"])
+    return run_until_stopped(_open(Node(settings, data=directory), ticket, listen, as_json=as_json))
+
+
+async def _open(node: Node, ticket: Ticket, listen: HostPort, *, as_json: bool) -> int:
+    opener = Opener(node, ticket, report=_reporter(as_json=as_json))
+    try:
+        at = opener.listen(listen)
+    except OSError as e:
+        reason = e.strerror or str(e)
+        raise TowpathError(f"cannot listen on {listen}: {reason}; choose another place with --listen HOST:PORT") from e
+    async with node:
+        if as_json:
+            print_json({"event": "open", "listen": str(at)})
+        else:
+            print_line(f"What connects to {at} reaches the service. Stop with Ctrl-C.")
+        await opener.serve()
+    return 0
+
+
+def _reporter(*, as_json: bool) -> Report:
+    """Says what happens to connections."""
+    sentences = {
+        "connection_opened": lambda f: "A connection was opened" + (f" through {f['via']}." if f.get("via") else "."),
+        "connection_closed": lambda f: (
+            f"A connection ended: {quantity(f['sent'])} sent, {quantity(f['received'])} received."
+        ),
+        "connection_failed": lambda f: f"A connection failed: {f['reason']}",
+        "connection_refused": lambda f: f"A connection from {short_peer_id(f['peer'])} was refused (code {f['code']}).",
+        "service_unreachable": lambda f: f"{f['service']} does not answer: {f['reason']}",
+    }
+
+    def report(event: str, **facts: Any) -> None:
+        if as_json:
+            print_json({"event": event, **facts})
+        else:
+            print_line(sentences[event](facts))
+
+    return report

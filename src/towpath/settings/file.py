@@ -1,0 +1,53 @@
+"""Changes DIR/config.toml, keeping its comments and order. Blocking; for the command line."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import tomlkit
+from tomlkit.items import Table
+
+from towpath.errors import SettingsError
+from towpath.settings import FILE_NAME, Settings
+from towpath.settings.schema import KEYS
+
+__all__ = ["change"]
+
+
+def change(data: Path, changes: Mapping[str, object], *, source: str) -> Settings:
+    """Sets keys in the file of a data directory, all or none, and returns the settings that it now gives.
+
+    The whole file is checked with the changes in it before anything is written, then replaced at once.
+    """
+    settings = Settings.load({}, data=data, environ={}).changed(changes, source=source)
+    path = data / FILE_NAME
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        document = tomlkit.parse(text)
+        for name in changes:
+            section, _, field = name.partition(".")
+            table = document.get(section)
+            if table is None:
+                table = tomlkit.table()
+                document[section] = table
+            if not isinstance(table, Table):
+                raise SettingsError(section, str(table), f"in {path} it must be a table, [{section}]", source=source)
+            table[field] = KEYS[name].kind.write(settings.get(name))
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as f:
+                f.write(tomlkit.dumps(document))
+                f.flush()
+                os.fsync(f.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        raise SettingsError(FILE_NAME, str(path), f"the file cannot be changed: {e.strerror}") from e
+    return settings
