@@ -4,7 +4,6 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <sodium.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,9 +27,8 @@ struct tp_aead {
     tp_aead_kind kind;
     EVP_CIPHER *cipher;
     context_table seal, open;
+    uint64_t last_serial;
 };
-
-static _Atomic uint64_t last_serial;
 
 static void put_nonce(uint8_t out[NONCE], uint64_t counter) {
     memset(out, 0, 4);
@@ -244,10 +242,9 @@ tp_aead_kind tp_aead_which(const tp_aead *a) {
 }
 
 void tp_cipher_init(tp_aead *a, tp_cipher *c, const uint8_t key[TP_AEAD_KEY]) {
-    (void)a;
     memcpy(c->key, key, TP_AEAD_KEY);
     c->nonce = 0;
-    c->serial = atomic_fetch_add_explicit(&last_serial, 1, memory_order_relaxed) + 1;
+    c->serial = ++a->last_serial;
 }
 
 static void forget(context_table *t, uint64_t serial) {

@@ -13,8 +13,8 @@ typedef enum { TP_AEAD_AUTO = 0, TP_AEAD_SODIUM = 1, TP_AEAD_OPENSSL = 2 } tp_ae
 
 typedef struct tp_aead tp_aead;
 
-/* A key and the number of messages it has sealed or opened. `serial` is unique per key, given by
- * tp_cipher_init; nonce is Noise's: 4 zero bytes, then the counter little-endian. */
+/* A key and the number of messages it has sealed or opened. `serial` is unique per key of one
+ * tp_aead, given by tp_cipher_init; nonce is Noise's: 4 zero bytes, then the counter little-endian. */
 typedef struct {
     uint8_t key[TP_AEAD_KEY];
     uint64_t nonce;

@@ -36,6 +36,13 @@ def test_the_core_knows_nothing_of_python() -> None:
         assert "Python.h" not in path.read_text(), path
 
 
+def test_the_core_keeps_no_mutable_globals() -> None:
+    """Each extension module has a copy of the core of its own, so a global would be several."""
+    library = ROOT / "build" / "dev" / "native" / "core" / "libtowpath_core.a"
+    symbols = subprocess.run(["objdump", "-t", library], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r" O \.(?:data|bss|tdata|tbss)\s+\w+ (\w+)", symbols) == []
+
+
 def test_every_dependency_is_explained() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dht"]]
