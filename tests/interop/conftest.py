@@ -13,7 +13,7 @@ from .fleet import FOREIGN, Fleet
 def fleet() -> Iterator[Fleet]:
     started = Fleet()
     yield started
-    started.close()
+    assert started.close() == []
 
 
 @pytest.fixture

@@ -57,23 +57,28 @@ class Fleet:
         return self.listener(language, relay, ip).wait("reserved")
 
     def direct_listener(self, language: str, ip: str = LOOPBACK) -> Peer:
-        """A running listener of that language on an address of its own, without a relay."""
+        """A running listener of that foreign language on an address of its own, without a relay."""
         key = (language, ip)
         if key not in self._listeners or not self._listeners[key].running:
             command = [*self._command(language), "listener", "--listen", ip]
             self._listeners[key] = Peer(f"{language} listener", command)
         return self._listeners[key]
 
-    def dialer(self, language: str, target: str, seed: str, size: int, relay: str | None = None) -> Peer:
-        """A new dialer, which runs the three exchanges with the target and ends."""
+    def dialer(self, language: str, target: str, seed: str, size: int, relay: str | None = None, *more: str) -> Peer:
+        """A new dialer, which runs the three exchanges with the target; `more` goes to its command line."""
         command = [*self._command(language), "dialer", "--target", target]
-        command += ["--seed", seed, "--bytes", str(size), *_consent(relay)]
+        command += ["--seed", seed, "--bytes", str(size), *_consent(relay), *more]
         return Peer(f"{language} dialer", command)
 
-    def close(self) -> None:
-        for peer in (*self._listeners.values(), *self._relays.values()):
-            peer.stop()
+    def close(self) -> list[str]:
+        """Ends every peer; the names of those that did not end well."""
+        unwell = []
+        for peers in (self._listeners.values(), self._relays.values()):
+            for peer in peers:
+                peer.ask_to_end()
+            unwell += [peer.name for peer in peers if peer.stop() != 0]
         self._directory.cleanup()
+        return unwell
 
     def _command(self, language: str) -> list[str]:
         if language == "towpath":

@@ -39,8 +39,10 @@ class Peer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        code = self.stop()
+        if kind is None and code != 0:
+            raise PeerFailed(f"{self.name} ended with exit code {code}")
 
     @property
     def running(self) -> bool:
@@ -72,12 +74,18 @@ class Peer:
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise PeerFailed(self._story(f"was silent for {timeout:g} s", event))
 
-    def stop(self, timeout: float = 10.0) -> int:
-        """Ends the peer, by force if it does not comply; its exit code."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+    def ask_to_end(self) -> None:
+        """Begins what `stop` completes, so that several peers can end at the same time."""
+        assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            return
+        self._process.stdin.close()
         if self._terminate:
             self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """Ends the peer, by force if it does not comply; its exit code."""
+        self.ask_to_end()
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:

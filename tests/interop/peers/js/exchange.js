@@ -79,9 +79,9 @@ async function write (stream, chunk) {
   })
 }
 
-async function send (stream, bytes, tally) {
-  for (let at = 0; at < bytes.byteLength; at += CHUNK) {
-    const chunk = bytes.subarray(at, at + CHUNK)
+async function send (stream, bytes, tally, chunkBytes = CHUNK) {
+  for (let at = 0; at < bytes.byteLength; at += chunkBytes) {
+    const chunk = bytes.subarray(at, at + chunkBytes)
     tally?.add(chunk)
     await write(stream, chunk)
   }
@@ -131,12 +131,12 @@ export async function serve (node, options) {
   }
 }
 
-// Runs the three exchanges on a connection and prints what they brought.
-export async function dial (connection, seed, size, options) {
+// Runs the three exchanges on a connection and prints what they brought. Echoes chunks of chunkBytes.
+export async function dial (connection, { seed, size, chunkBytes }, options) {
   const sent = new Tally()
   const received = new Tally()
   const echoed = await connection.newStream(ECHO, options)
-  await Promise.all([absorb(echoed, received), send(echoed, expand(seed, size), sent)])
+  await Promise.all([absorb(echoed, received), send(echoed, expand(seed, size), sent, chunkBytes)])
   emit('echo', {
     sent: sent.bytes,
     sent_sha256: sent.sum(),

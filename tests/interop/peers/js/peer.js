@@ -88,7 +88,9 @@ async function run (role, options) {
     const signal = AbortSignal.timeout(PATIENCE)
     const connection = await node.dial(multiaddr(options.target), { signal })
     emit('connected', { limited: connection.limits != null })
-    await dial(connection, options.seed, Number(options.bytes), { signal, ...limited })
+    const size = Number(options.bytes)
+    const chunkBytes = options.whole ? size : undefined
+    await dial(connection, { seed: options.seed, size, chunkBytes }, { signal, ...limited })
     // What was sent last may still be on its way.
     await untilStdinCloses()
   } else {
@@ -106,6 +108,7 @@ try {
       target: { type: 'string' },
       seed: { type: 'string', default: '' },
       bytes: { type: 'string', default: String(16 << 20) },
+      whole: { type: 'boolean', default: false },
       'allow-limited': { type: 'boolean', default: false }
     }
   })
