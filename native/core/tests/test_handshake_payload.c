@@ -86,11 +86,23 @@ static void size_is_bounded_and_unknown_fields_are_skipped(void) {
     CHECK(tp_payload_get(p, TP_PAYLOAD_MAX + 1, &payload) == -1);
 }
 
+static void fields_of_the_wrong_type_are_refused(void) {
+    static const char *const bad[] = {"0801", "1001", "2001", "22021001", "2202", "22031202"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        uint8_t p[512];
+        tp_payload payload;
+        size_t n = from_hex(vectors[0].none, p, sizeof p);
+        n += from_hex(bad[i], p + n, sizeof p - n);
+        CHECK(tp_payload_get(p, n, &payload) == -1);
+    }
+}
+
 int main(void) {
     CHECK(sodium_init() >= 0);
     RUN(go_payloads_are_read_and_verified);
     RUN(no_cut_and_no_changed_bit_of_key_or_signature_passes);
     RUN(ours_is_what_go_would_send);
     RUN(size_is_bounded_and_unknown_fields_are_skipped);
+    RUN(fields_of_the_wrong_type_are_refused);
     return 0;
 }

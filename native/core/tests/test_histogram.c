@@ -57,6 +57,9 @@ static void the_ends_hold(void) {
     h.bucket[0] = UINT32_MAX;
     tp_histogram_add(&h, 1);
     CHECK(h.bucket[0] == UINT32_MAX);
+    for (int octave = 34; octave < 64; octave++)
+        tp_histogram_add(&h, 1ULL << octave);
+    CHECK(h.bucket[TP_HISTOGRAM_BUCKETS - 1] == 30 && h.bucket[TP_HISTOGRAM_BUCKETS - 4] == 1);
     tp_histogram_clear(&h);
     CHECK(h.count == 0 && h.max == 0 && tp_histogram_quantile(&h, 1) == 0);
 }

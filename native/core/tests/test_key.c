@@ -238,6 +238,23 @@ static void rsa_keys_are_bounded(void) {
     CHECK(verify(&s) == BAD_SIGNATURE);
 }
 
+/* Every byte of the DER around modulus and exponent is fixed by them: no other value of it is a key. */
+static void rsa_keys_are_der(void) {
+    static const uint8_t f4[] = {1, 0, 1};
+    sample good = rsa(2048, 0x55, f4, 3);
+    size_t exponent = good.pb_n - 3, modulus = exponent - 2 - 256;
+    for (size_t i = 5; i < exponent; i++) {
+        if (i == modulus)
+            i = exponent - 2;
+        for (unsigned delta = 1; delta < 256; delta++) {
+            sample s = good;
+            s.pb[i] = (uint8_t)(s.pb[i] + delta);
+            /* The sign byte may become the top byte of a larger modulus. */
+            CHECK(verify(&s) == (i == modulus - 1 && s.pb[i] < 0x80 ? BAD_SIGNATURE : BAD_KEY));
+        }
+    }
+}
+
 static void an_encoded_ed25519_key_verifies(void) {
     uint8_t public_key[32], secret[64], pb[TP_ED25519_PB], signature[64], id[TP_PEER_ID_MAX];
     crypto_sign_keypair(public_key, secret);
@@ -272,6 +289,7 @@ int main(void) {
     RUN(types_are_not_confused);
     RUN(points_off_the_curve_are_refused);
     RUN(rsa_keys_are_bounded);
+    RUN(rsa_keys_are_der);
     RUN(an_encoded_ed25519_key_verifies);
     RUN(peer_ids_have_two_forms);
     return 0;

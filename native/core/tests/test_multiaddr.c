@@ -79,6 +79,32 @@ static void wrong_values_are_refused(void) {
     check_bytes("d2030412026162", 1);
 }
 
+static void garlic_has_its_lengths(void) {
+    static uint8_t p[TP_MULTIADDR_MAX];
+    for (size_t n = 0; n < 450; n++) {
+        for (int is64 = 0; is64 < 2; is64++) {
+            p[0] = is64 ? 0xbe : 0xbf;
+            p[1] = 0x03;
+            size_t header = n < 128 ? 3 : 4;
+            p[2] = (uint8_t)(n < 128 ? n : n | 0x80);
+            p[3] = (uint8_t)(n < 128 ? 0 : n >> 7);
+            CHECK(tp_multiaddr_valid(p, header + n) == (is64 ? n >= 386 : n == 32 || n >= 35));
+        }
+    }
+}
+
+static void names_have_their_lengths(void) {
+    static uint8_t p[300] = {53};
+    for (size_t n = 0; n < 290; n++) {
+        size_t header = n < 128 ? 2 : 3;
+        memset(p + 1, 'x', sizeof p - 1);
+        p[1] = (uint8_t)(n < 128 ? n : n | 0x80);
+        if (n >= 128)
+            p[2] = (uint8_t)(n >> 7);
+        CHECK(tp_multiaddr_valid(p, header + n) == (n >= 1 && n <= 255));
+    }
+}
+
 static void length_is_bounded(void) {
     static uint8_t p[TP_MULTIADDR_MAX + 2];
     for (size_t i = 0; i < sizeof p; i += 2) { /* /noise again and again */
@@ -120,6 +146,8 @@ int main(void) {
     RUN(go_addresses_are_valid);
     RUN(cuts_never_read_beyond);
     RUN(wrong_values_are_refused);
+    RUN(garlic_has_its_lengths);
+    RUN(names_have_their_lengths);
     RUN(length_is_bounded);
     RUN(sockets_have_addresses);
     return 0;

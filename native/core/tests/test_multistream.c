@@ -55,8 +55,9 @@ static void bad_lengths_and_ends_are_refused(void) {
     check_bytes("8100", -1);
     check_bytes("8180", -1);
     check_bytes("ffff", -1);
-    check_bytes("8108", -1); /* 1,025 */
-    check_bytes("8008", 0);  /* 1,024 */
+    check_bytes("8108", -1);       /* 1,025 */
+    check_bytes("83006e610a", -1); /* 3, written too long */
+    check_bytes("8008", 0);        /* 1,024 */
     check_bytes("80", 0);
     check_bytes("036e6161", -1);
     check_bytes("036e610a", 4);
