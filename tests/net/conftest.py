@@ -20,17 +20,45 @@ ROOMY = {
 StartRelay = Callable[..., RelayProcess]
 
 
+@dataclass
+class Shared:
+    """The relay that a module's tests share, replaced when one of them has brought it down."""
+
+    directory: Path
+    process: RelayProcess | None = None
+    starts: int = 0
+
+    def running(self) -> RelayProcess:
+        if self.process is None:
+            self.starts += 1
+            directory = self.directory / f"start{self.starts}"
+            self.process = RelayProcess(directory, ROOMY, listen=("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"))
+        return self.process
+
+    def bury_if_dead(self) -> None:
+        """Fails, with its last words, when the relay is no longer there."""
+        if self.process and not self.process.alive:
+            complaints, self.process = self.process.complaints, None
+            pytest.fail(f"the relay died of this test: {complaints[-3000:]}", pytrace=False)
+
+
 @pytest.fixture(scope="module")
-def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
-    """A dedicated relay on 127.0.0.1 and ::1 without limits. It must survive the module's tests and end well."""
-    process = RelayProcess(
-        tmp_path_factory.mktemp("relay"), ROOMY, listen=("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0")
-    )
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    holder = Shared(tmp_path_factory.mktemp("relay"))
     try:
-        yield process
-        process.stop()
+        yield holder
+        if holder.process:
+            holder.process.stop()
     finally:
-        process.kill()
+        if holder.process:
+            holder.process.kill()
+
+
+@pytest.fixture
+def relay(shared: Shared) -> Iterator[RelayProcess]:
+    """A dedicated relay on 127.0.0.1 and ::1 without limits, which must survive the test and, in the end, end well."""
+    yield shared.running()
+    shared.bury_if_dead()
 
 
 @pytest.fixture
@@ -38,8 +66,8 @@ def start_relay(tmp_path: Path) -> Iterator[StartRelay]:
     """Starts relays with settings of the test's own: `start_relay({"relay.circuit_data": "4096B"})`."""
     started: list[RelayProcess] = []
 
-    def start(settings: dict[str, str] | None = None, *, listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)) -> RelayProcess:
-        process = RelayProcess(tmp_path / f"relay{len(started)}", ROOMY | (settings or {}), listen=listen)
+    def start(settings: dict[str, str] | None = None, **options: tuple[str, ...]) -> RelayProcess:
+        process = RelayProcess(tmp_path / f"relay{len(started)}", ROOMY | (settings or {}), **options)
         started.append(process)
         return process
 
@@ -82,8 +110,8 @@ async def meeting(relay: RelayProcess) -> AsyncIterator[Meeting]:
 
 @pytest.fixture
 async def bystanders(relay: RelayProcess) -> AsyncIterator[Meeting]:
-    """A pair with a circuit that was there before a test's offence: behind it the circuit must work as if nothing had been,
-    new ones too, and the relay must have closed every descriptor that the offence took."""
+    """A pair with a circuit that was there before a test's offence. Behind it the circuit must work as if nothing had
+    been, new ones too, and the relay must have closed every descriptor that the offence took."""
     async with meeting_at(relay) as met:
         here, there = await circuit_between(met.to_relay, met.at_relay)
         before = relay.descriptors()

@@ -67,7 +67,7 @@ async def say_again(stream: INetStream) -> None:
     request = StopMessage()
     request.ParseFromString(await read_varint_prefixed_bytes(stream))
     answer = StopMessage(type=StopMessage.STATUS)
-    answer.status = OK
+    answer.status = OK  # type: ignore[assignment]
     await stream.write(encode_varint_prefixed(answer.SerializeToString()))
     data = await read_all(stream)
     await stream.write(data)

@@ -1,7 +1,8 @@
-"""Getting a connection: every key type, every manner of negotiating, both address families; pings and protocols on it."""
+"""Getting a connection: every key type, every manner of negotiating, both address families; pings on it."""
 
 import asyncio
 import os
+from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,7 +14,7 @@ from tests.peerlab.peer import PING, NotSupported
 from tests.peerlab.upgrade import MULTISTREAM, Manner, expect_line, line, proposal, read_line
 from tests.peerlab.wire import Wire
 
-IDENTITIES = {
+IDENTITIES: dict[str, Callable[[], Identity]] = {
     "Ed25519": Identity.ed25519,
     "secp256k1": Identity.secp256k1,
     "ECDSA P-256": Identity.ecdsa,

@@ -83,7 +83,7 @@ FIRST_MESSAGES = {
 
 @pytest.mark.parametrize("what", FIRST_MESSAGES)
 async def test_a_bad_first_message_goes_nowhere(relay: RelayProcess, what: str) -> None:
-    """A key of random bytes is a valid key, and a first message may carry a payload: then the third message settles it."""
+    """Random bytes are a valid key, and a first message may carry a payload: then the third message settles it."""
     async with at_noise(relay) as wire:
         await wire.send(FIRST_MESSAGES[what] + noise_message(os.urandom(100)))
         await wire.ended()
@@ -137,8 +137,9 @@ VICTIM = Identity.ed25519()
 def replaced(identity: Identity, static: bytes, **changes: bytes | None) -> bytes:
     """The honest payload with its key or signature exchanged or left out."""
     fields = Fields(payload(identity, static))
-    values = {"key": fields.bytes(1), "signature": fields.bytes(2)} | changes
-    return message((number, value) for number, value in ((1, values["key"]), (2, values["signature"])) if value is not None)
+    values = {"key": fields.binary(1), "signature": fields.binary(2)} | changes
+    both = ((1, values["key"]), (2, values["signature"]))
+    return message((number, value) for number, value in both if value is not None)
 
 
 def signed_as(kind: int, key: bytes) -> Callable[[Identity, bytes], bytes]:

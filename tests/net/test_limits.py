@@ -59,7 +59,9 @@ async def test_exactly_the_limit_passes_and_ends_well(frugal: RelayProcess, send
 
 @pytest.mark.parametrize("frame", [1000, DATA, 1 << 20])
 @pytest.mark.parametrize("sender", ["dialer", "target"])
-async def test_one_byte_more_cuts_the_circuit_at_the_limit_with_a_reset(frugal: RelayProcess, sender: str, frame: int) -> None:
+async def test_one_byte_more_cuts_the_circuit_at_the_limit_with_a_reset(
+    frugal: RelayProcess, sender: str, frame: int
+) -> None:
     async with meeting_at(frugal) as met:
         here, there = await circuit_between(met.to_relay, met.at_relay)
         one, other = (here, there) if sender == "dialer" else (there, here)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 
 import pytest
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -15,7 +16,7 @@ from tests.peerlab.peer import PING, NotSupported
 from tests.peerlab.protobuf import Fields, message, read_varint, varint
 from tests.peerlab.upgrade import Manner
 
-IDENTITIES = {
+IDENTITIES: dict[str, Callable[[], Identity]] = {
     "ed25519": Identity.ed25519,
     "secp256k1": Identity.secp256k1,
     "ecdsa": Identity.ecdsa,
@@ -48,7 +49,7 @@ def test_varints_and_fields_read_as_written(value: int) -> None:
     assert read_varint(varint(value)) == (value, len(varint(value)))
     fields = Fields(message([(1, value), (2, b"x" * 200), (2, b"y")]))
     assert fields.integer(1) == value
-    assert fields.all_bytes(2) == [b"x" * 200, b"y"]
+    assert fields.all_binary(2) == [b"x" * 200, b"y"]
 
 
 def test_addresses_read_as_written() -> None:

@@ -1,4 +1,4 @@
-"""Nothing that one side receives contains the other side's address; peers that keep to themselves lose nothing by it."""
+"""Nothing that one side receives contains the other's address; who keeps to oneself loses nothing by it."""
 
 import asyncio
 import os
@@ -29,6 +29,12 @@ def traces_of(host: str, port: int, heard: bytes) -> list[str]:
     return [name for name, form in forms.items() if form in heard]
 
 
+def own_address(link: Link) -> bytes:
+    """From where we dialed, as a multiaddr."""
+    host, port = link.wire.local
+    return to_bytes(f"/ip4/{host}/tcp/{port}")
+
+
 def everything_heard(peer: Peer) -> bytes:
     """All plaintext and ciphertext that reached a peer."""
     return b"\n".join(bytes(link.heard or b"") + b"\n" + bytes(link.wire.heard or b"") for link in peer.links)
@@ -39,12 +45,11 @@ async def test_neither_side_ever_receives_the_others_address(relay: RelayProcess
     async with meeting_at(relay, alice, bob) as met:
         for link in (met.to_relay, met.at_relay):
             await link.identify()
-            host, port = link.wire.local
-            own = Identify(link.peer.identity.public_pb, [to_bytes(f"/ip4/{host}/tcp/{port}")], [IDENTIFY])
+            own = Identify(link.peer.identity.public_pb, [own_address(link)], [IDENTIFY])
             push = await link.open(PUSH, prefixed(own.encode()))
             await push.finish()
             await link.ping()
-        address = to_bytes("/ip4/%s/tcp/%d" % met.to_relay.wire.local)
+        address = own_address(met.to_relay)
         async with meanwhile(met.to_relay.ask_hop(connect_message(bob.peer_id, [address]))) as asking:
             there = await met.at_relay.accept()
             here, _ = await asking
@@ -101,7 +106,7 @@ async def test_identify_says_who_the_relay_is_and_what_it_can(relay: RelayProces
         assert told.public_key == relay.peer_id[2:]
         assert "/libp2p/circuit/relay/0.2.0/hop" in told.protocols
         assert {"/ipfs/id/1.0.0", "/ipfs/ping/1.0.0"} <= set(told.protocols)
-        assert told.observed == to_bytes("/ip4/%s/tcp/%d" % link.wire.local)
+        assert told.observed == own_address(link)
         assert told.agent
         listening = {to_bytes(address.rpartition("/p2p/")[0]) for address in relay.addresses}
         assert listening <= {bytes(address) for address in told.addresses}

@@ -7,8 +7,17 @@ from collections.abc import Callable
 import pytest
 
 from tests.net.conftest import StartRelay, meeting_at
-from tests.peerlab import Identity, Link, Peer, Refused, RelayProcess, Status, circuit_between, meanwhile, within
-from tests.peerlab.circuit import HopType, Reservation, connect_message, hop_answer, hop_message, peer, reserve_message
+from tests.peerlab import Identity, Link, Peer, Refused, RelayProcess, Status, asked_until, circuit_between, meanwhile
+from tests.peerlab.circuit import (
+    HOP,
+    HopType,
+    Reservation,
+    connect_message,
+    hop_answer,
+    hop_message,
+    peer,
+    reserve_message,
+)
 from tests.peerlab.multiaddr import socket_address, to_text
 
 HOUR = 3600
@@ -26,7 +35,9 @@ async def test_a_reservation_lasts_an_hour(relay: RelayProcess) -> None:
         assert abs(reservation.expires - (time.time() + HOUR)) < 5
 
 
-@pytest.mark.parametrize("kind", [Identity.ed25519, Identity.secp256k1, Identity.ecdsa, Identity.rsa], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [Identity.ed25519, Identity.secp256k1, Identity.ecdsa, Identity.rsa], ids=lambda kind: kind.__name__
+)
 async def test_a_voucher_is_signed_by_the_relay_and_made_out_to_the_peer(
     relay: RelayProcess, kind: Callable[[], Identity]
 ) -> None:
@@ -56,7 +67,9 @@ async def test_the_addresses_of_a_reservation_lead_to_the_relay(relay: RelayProc
 
 
 @pytest.mark.parametrize("listen", ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0", "/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"])
-async def test_no_listener_is_without_addresses_or_with_the_unspecified_one(start_relay: StartRelay, listen: str) -> None:
+async def test_no_listener_is_without_addresses_or_with_the_unspecified_one(
+    start_relay: StartRelay, listen: str
+) -> None:
     relay = start_relay(listen=(listen,))
     host = "127.0.0.1" if "ip4" in listen else "::1"
     port = socket_address(relay.addresses[0])[0][1]
@@ -88,19 +101,22 @@ async def test_a_refresh_moves_the_expiry_and_keeps_the_place(start_relay: Start
     async with Peer() as bob:
         link = await bob.dial(relay)
         first = await link.reserve()
-        async with within(3, "a later expiry"):
-            while (await link.reserve()).expires == first.expires:
-                await link.ping()
+
+        async def later() -> bool:
+            return (await link.reserve()).expires > first.expires
+
+        await asked_until(later, "a later expiry")
 
 
 async def test_a_reservation_expires(start_relay: StartRelay) -> None:
     relay = start_relay({"relay.reservation_ttl": "2s"})
     async with meeting_at(relay) as met:
         here, there = await circuit_between(met.to_relay, met.at_relay)
-        async with within(5, "the expiry"):
-            while await connect_and_accept(met.to_relay, met.at_relay) == Status.OK:
-                await asyncio.sleep(0.1)
-        assert await met.to_relay.status_of(connect_message(met.bob.peer_id)) == Status.NO_RESERVATION
+
+        async def expired() -> bool:
+            return await connect_and_accept(met.to_relay, met.at_relay) == Status.NO_RESERVATION
+
+        await asked_until(expired, "the expiry", patience=5)
         await here.write(b"circuits that are open stay open")
         assert await there.read(32) == b"circuits that are open stay open"
         await met.at_relay.reserve()
@@ -140,9 +156,11 @@ async def test_a_reservation_outlives_one_of_two_connections_and_goes_with_the_l
         await met.at_relay.leave()
         assert await connect_and_accept(met.to_relay, second) == Status.OK
         await second.leave()
-        async with within(5, "the loss of the reservation"):
-            while await met.to_relay.status_of(connect_message(met.bob.peer_id)) != Status.NO_RESERVATION:
-                await asyncio.sleep(0.02)
+
+        async def lost() -> bool:
+            return await met.to_relay.status_of(connect_message(met.bob.peer_id)) == Status.NO_RESERVATION
+
+        await asked_until(lost, "the loss of the reservation", patience=2)
 
 
 async def test_places_are_limited_refused_with_the_right_status_and_given_back(start_relay: StartRelay) -> None:
@@ -155,9 +173,11 @@ async def test_places_are_limited_refused_with_the_right_status_and_given_back(s
             await reserve_as_new_peer(relay, peers)
         await peers[0].links[0].reserve()
         await peers[0].links[0].leave(abruptly=True)
-        async with within(5, "the return of the place"):
-            while await peers[2].links[0].status_of(reserve_message()) != Status.OK:
-                await asyncio.sleep(0.02)
+
+        async def free_again() -> bool:
+            return await peers[2].links[0].status_of(reserve_message()) == Status.OK
+
+        await asked_until(free_again, "the return of the place", patience=2)
     finally:
         for one in peers:
             await one.__aexit__(None, None, None)
@@ -204,7 +224,7 @@ async def test_the_handshake_says_who_reserves_whatever_the_message_says(relay: 
 async def test_the_handshake_says_who_connects_whatever_the_message_says(relay: RelayProcess) -> None:
     async with meeting_at(relay) as met:
         forged = peer(met.bob.peer_id) + b"\x0a" + bytes([len(met.bob.peer_id)]) + met.bob.peer_id
-        stream = await met.to_relay.open("/libp2p/circuit/relay/0.2.0/hop", hop_message((1, HopType.CONNECT), (2, forged)))
+        stream = await met.to_relay.open(HOP, hop_message((1, HopType.CONNECT), (2, forged)))
         stop = await met.at_relay.next_stop()
         assert stop.source == met.alice.peer_id
         await stop.accept()

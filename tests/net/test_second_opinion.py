@@ -1,4 +1,4 @@
-"""py-libp2p's Noise, yamux, identify, ping and messages at our relay: a second opinion on what a libp2p peer may expect."""
+"""py-libp2p's Noise, yamux, identify, ping and messages at our relay: a second opinion on the wire."""
 
 import asyncio
 import importlib.util
@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.peerlab import Peer, RelayProcess, meanwhile, within
 from tests.peerlab.circuit import HOP

@@ -127,7 +127,7 @@ async def test_a_connection_without_a_purpose_ends_after_a_minute_and_others_sta
         await stream.reset()
         began = time.monotonic()
         assert await met.to_relay.end(patience=75) in ("closed", "reset")
-        assert 50 < time.monotonic() - began
+        assert time.monotonic() - began > 50
         await met.at_relay.ping()
         async with Peer() as late:
             await circuit_between(await late.dial(relay), met.at_relay)

@@ -1,4 +1,4 @@
-"""Every bad message gets the specification's status, and what goes wrong at the target is told apart from the dialer's faults."""
+"""Bad messages get the specification's status, and what goes wrong at the target is not the dialer's fault."""
 
 import asyncio
 import os
@@ -7,7 +7,18 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.net.conftest import Meeting, StartRelay, meeting_at
-from tests.peerlab import Identity, Link, Peer, Refused, RelayProcess, Status, circuit_between, meanwhile
+from tests.peerlab import (
+    Identity,
+    Link,
+    Peer,
+    Refused,
+    RelayProcess,
+    Status,
+    asked_until,
+    circuit_between,
+    meanwhile,
+    yamux,
+)
 from tests.peerlab.circuit import (
     HOP,
     MESSAGE_MAX,
@@ -76,7 +87,7 @@ async def test_a_message_of_exactly_the_largest_size_is_read(meeting: Meeting) -
 @pytest.mark.parametrize("length", [MESSAGE_MAX + 1, 1 << 20, 1 << 31, 1 << 62])
 async def test_an_oversized_message_resets_its_stream_and_no_other(meeting: Meeting, length: int) -> None:
     here, there = await circuit_between(meeting.to_relay, meeting.at_relay)
-    stream = await meeting.to_relay.open(HOP, prefixed(b"")[:0] + oversized(length))
+    stream = await meeting.to_relay.open(HOP, oversized(length))
     assert await stream.end() == "reset"
     await here.write(b"still here")
     assert await there.read(10) == b"still here"
@@ -129,17 +140,16 @@ async def test_a_peer_that_is_connected_but_did_not_reserve_has_no_reservation(m
 @pytest.mark.parametrize("abruptly", [False, True])
 async def test_a_target_that_has_vanished_has_no_reservation(meeting: Meeting, abruptly: bool) -> None:
     await meeting.at_relay.leave(abruptly=abruptly)
-    assert await no_longer_reachable(meeting.to_relay, meeting.bob.peer_id) == Status.NO_RESERVATION
+    await is_unreachable(meeting.to_relay, meeting.bob.peer_id)
 
 
-async def no_longer_reachable(link: Link, target: bytes) -> int | None:
-    """The final status once the relay has taken notice of the target's end."""
-    for _ in range(50):
-        status = await link.status_of(connect_message(target))
-        if status == Status.NO_RESERVATION:
-            break
-        await asyncio.sleep(0.02)
-    return status
+async def is_unreachable(link: Link, target: bytes) -> None:
+    """Returns once the relay has taken notice of a target's end and says so."""
+
+    async def unreachable() -> bool:
+        return await link.status_of(connect_message(target)) == Status.NO_RESERVATION
+
+    await asked_until(unreachable, "NO_RESERVATION", patience=2)
 
 
 async def refuse(stop: Stop) -> None:
@@ -243,7 +253,9 @@ async def test_a_target_that_does_not_speak_stop_makes_the_connection_fail(relay
 
 
 @pytest.mark.parametrize("abruptly", [False, True])
-async def test_a_target_that_dies_before_it_answers_makes_the_connection_fail_at_once(meeting: Meeting, abruptly: bool) -> None:
+async def test_a_target_that_dies_before_it_answers_makes_the_connection_fail_at_once(
+    meeting: Meeting, abruptly: bool
+) -> None:
     async with meanwhile(meeting.to_relay.ask_hop(connect_message(meeting.bob.peer_id))) as asking:
         await meeting.at_relay.next_stop()
         await meeting.at_relay.leave(abruptly=abruptly)
@@ -268,7 +280,7 @@ async def test_a_target_that_overruns_its_window_costs_the_dialer_its_circuit_on
     async with meeting_at(relay) as met:
         here, there = await circuit_between(met.to_relay, met.at_relay)
         here.grants = False
-        await there.session.send(b"".join(bytes(3) + b"\0" + there.id.to_bytes(4) + (60_000).to_bytes(4) + bytes(60_000) for _ in range(20)))
+        await there.session.send(yamux.data(there.id, bytes(60_000)) * 20)
         assert await met.at_relay.end() in ("closed", "reset")
         assert await here.end() == "reset"
         assert await met.to_relay.reserve()
@@ -279,7 +291,7 @@ async def test_a_target_that_grants_more_than_there_is_costs_the_dialer_nothing(
         here, there = await circuit_between(met.to_relay, met.at_relay)
         for _ in range(5):
             there.granted += 0xFFFFFFFF
-            met.at_relay.post(b"\0\1\0\0" + there.id.to_bytes(4) + b"\xff\xff\xff\xff")
+            met.at_relay.post(yamux.window_update(there.id, 0xFFFFFFFF))
         await here.write(b"hello")
         if await first_of(there.has_received(5), met.at_relay.end()):
             assert await met.to_relay.reserve()
@@ -334,7 +346,7 @@ async def test_a_circuit_that_never_came_about_takes_no_place(start_relay: Start
                 await stop.stream.end()
             else:
                 await met.at_relay.leave(abruptly=True)
-                await no_longer_reachable(met.to_relay, met.bob.peer_id)
+                await is_unreachable(met.to_relay, met.bob.peer_id)
         await circuit_between(good.to_relay, good.at_relay)
 
 
@@ -374,8 +386,11 @@ async def test_a_second_message_on_a_hop_stream_is_not_answered(meeting: Meeting
 async def test_targets_that_leave_stops_unanswered_hold_up_nobody_else(relay: RelayProcess) -> None:
     silent = Peer()
     silent.handlers[STOP] = say_nothing
-    async with meeting_at(relay, bob=silent) as stuck, meeting_at(relay) as met:
-        async with meanwhile(stuck.to_relay.connect(silent.peer_id)):
-            await circuit_between(met.to_relay, met.at_relay)
-            stuck.bob.handlers[STOP] = answer_stop
-            await circuit_between(stuck.to_relay, stuck.at_relay)
+    async with (
+        meeting_at(relay, bob=silent) as stuck,
+        meeting_at(relay) as met,
+        meanwhile(stuck.to_relay.connect(silent.peer_id)),
+    ):
+        await circuit_between(met.to_relay, met.at_relay)
+        stuck.bob.handlers[STOP] = answer_stop
+        await circuit_between(stuck.to_relay, stuck.at_relay)

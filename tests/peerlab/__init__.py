@@ -6,7 +6,7 @@ says what it waited for. `Peer` is the place to start; `tests/net` shows what ca
 
 from tests.peerlab.circuit import Refused, Status
 from tests.peerlab.keys import Identity
-from tests.peerlab.patience import Impatient, eventually, meanwhile, within
+from tests.peerlab.patience import Impatient, asked_until, eventually, meanwhile, within
 from tests.peerlab.peer import Link, Peer, circuit_between
 from tests.peerlab.process import RelayProcess
 from tests.peerlab.session import Stream, StreamLost, StreamReset
@@ -22,6 +22,7 @@ __all__ = [
     "Stream",
     "StreamLost",
     "StreamReset",
+    "asked_until",
     "circuit_between",
     "eventually",
     "meanwhile",

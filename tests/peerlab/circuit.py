@@ -108,21 +108,21 @@ def hop_answer(data: bytes) -> Answer:
     """Decodes what a relay says on a HOP stream (without its length)."""
     fields = Fields(data)
     reservation = None
-    limit = _limit(fields.bytes(4))
-    if (inner := fields.bytes(3)) is not None:
+    limit = _limit(fields.binary(4))
+    if (inner := fields.binary(3)) is not None:
         sub = Fields(inner)
-        reservation = Reservation(sub.integer(1) or 0, sub.all_bytes(2), sub.bytes(3), limit)
-    return Answer(fields.integer(1), fields.integer(5), _peer_id(fields.bytes(2)), limit, reservation)
+        reservation = Reservation(sub.integer(1) or 0, sub.all_binary(2), sub.binary(3), limit)
+    return Answer(fields.integer(1), fields.integer(5), _peer_id(fields.binary(2)), limit, reservation)
 
 
 def stop_request(data: bytes) -> Answer:
     """Decodes what a relay says on a STOP stream (without its length)."""
     fields = Fields(data)
-    return Answer(fields.integer(1), fields.integer(4), _peer_id(fields.bytes(2)), _limit(fields.bytes(3)), None)
+    return Answer(fields.integer(1), fields.integer(4), _peer_id(fields.binary(2)), _limit(fields.binary(3)), None)
 
 
 def _peer_id(data: bytes | None) -> bytes | None:
-    return None if data is None else Fields(data).bytes(1)
+    return None if data is None else Fields(data).binary(1)
 
 
 def _limit(data: bytes | None) -> Limit | None:
@@ -135,13 +135,13 @@ def _limit(data: bytes | None) -> Limit | None:
 def open_voucher(envelope: bytes) -> Voucher:
     """Verifies a signed envelope (RFC 0002) and decodes the voucher in it."""
     fields = Fields(envelope)
-    key, kind = fields.bytes(1) or b"", fields.bytes(2)
-    inner, signature = fields.bytes(3) or b"", fields.bytes(5) or b""
+    key, kind = fields.binary(1) or b"", fields.binary(2)
+    inner, signature = fields.binary(3) or b"", fields.binary(5) or b""
     assert kind == _VOUCHER_TYPE, f"an envelope of type {kind!r}"
     signed = b"".join(varint(len(part)) + part for part in (_VOUCHER_DOMAIN, _VOUCHER_TYPE, inner))
     verify(key, signed, signature)
     voucher = Fields(inner)
-    return Voucher(voucher.bytes(1) or b"", voucher.bytes(2) or b"", voucher.integer(3) or 0, peer_id_of(key))
+    return Voucher(voucher.binary(1) or b"", voucher.binary(2) or b"", voucher.integer(3) or 0, peer_id_of(key))
 
 
 def hop_message(*fields: Field) -> bytes:

@@ -34,10 +34,10 @@ class Identify:
     def decode(cls, data: bytes) -> "Identify":
         fields = Fields(data)
         return cls(
-            public_key=fields.bytes(1) or b"",
-            addresses=fields.all_bytes(2),
-            protocols=[protocol.decode() for protocol in fields.all_bytes(3)],
-            observed=fields.bytes(4) or b"",
-            version=(fields.bytes(5) or b"").decode(),
-            agent=(fields.bytes(6) or b"").decode(),
+            public_key=fields.binary(1) or b"",
+            addresses=fields.all_binary(2),
+            protocols=[protocol.decode() for protocol in fields.all_binary(3)],
+            observed=fields.binary(4) or b"",
+            version=(fields.binary(5) or b"").decode(),
+            agent=(fields.binary(6) or b"").decode(),
         )

@@ -88,7 +88,7 @@ class Identity:
 def verify(public_pb: bytes, data: bytes, signature: bytes) -> None:
     """Raises cryptography's InvalidSignature, or ValueError for a key that cannot be used."""
     fields = Fields(public_pb)
-    kind, key = fields.integer(1), fields.bytes(2) or b""
+    kind, key = fields.integer(1), fields.binary(2) or b""
     if kind == ED25519:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
     elif kind == SECP256K1:

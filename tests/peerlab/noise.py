@@ -128,7 +128,7 @@ def payload(identity: Identity, static_public: bytes, muxers: Sequence[str] = ()
 def check_payload(data: bytes, their_static: bytes) -> tuple[bytes, list[str]]:
     """The other side's encoded identity key and its muxers; raises when the signature does not hold."""
     fields = Fields(data)
-    key = fields.bytes(1) or b""
-    verify(key, _STATIC_KEY_PREFIX + their_static, fields.bytes(2) or b"")
-    muxers = Fields(fields.bytes(4) or b"").all_bytes(2)
+    key = fields.binary(1) or b""
+    verify(key, _STATIC_KEY_PREFIX + their_static, fields.binary(2) or b"")
+    muxers = Fields(fields.binary(4) or b"").all_binary(2)
     return key, [muxer.decode() for muxer in muxers]

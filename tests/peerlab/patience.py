@@ -1,14 +1,14 @@
 """Waiting: on events, never longer than a test may take, and always with a word on what was waited for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 PATIENCE = 10.0
-"""Seconds that any single wait may take unless the test says otherwise. Generous: on a busy machine slow is not wrong."""
+"""Seconds that any single wait may take unless the test says otherwise; on a busy machine slow is not wrong."""
 
 
 class Impatient(AssertionError):
@@ -27,12 +27,19 @@ async def within(seconds: float, what: str = "this") -> AsyncIterator[None]:
         raise
 
 
-async def eventually(
-    holds: Callable[[], bool], what: str, patience: float = PATIENCE, every: float = 0.02
-) -> None:
+async def eventually(holds: Callable[[], bool], what: str, patience: float = PATIENCE, every: float = 0.02) -> None:
     """Waits for a fact about another process, which nobody announces, by looking every so many seconds."""
     async with within(patience, what):
         while not holds():  # noqa: ASYNC110 - the fact has no event
+            await asyncio.sleep(every)
+
+
+async def asked_until(
+    ask: Callable[[], Awaitable[bool]], what: str, patience: float = PATIENCE, every: float = 0.05
+) -> None:
+    """Asks again and again until the answer is yes, for what can be learned from outside only by trying."""
+    async with within(patience, what):
+        while not await ask():
             await asyncio.sleep(every)
 
 

@@ -95,7 +95,7 @@ class Link(Session):
         return stream
 
     async def ask_hop(self, message: bytes, early: bytes = b"") -> tuple[Stream, Answer]:
-        """Sends a HOP message (with its length), good or bad, and anything behind it; returns the stream and the answer."""
+        """Sends a HOP message (with its length), good or bad, and anything behind it."""
         stream = await self.open(HOP, message + early)
         answer = circuit.hop_answer(await stream.read_message())
         assert answer.type == HopType.STATUS, f"answered with type {answer.type}"
@@ -200,7 +200,7 @@ async def say_nothing(link: Link, stream: Stream) -> None:
 
 @dataclass
 class Peer:
-    """A peer. Leaving its context closes its connections and complains of anything the other sides did against the rules."""
+    """A peer. Leaving its context closes its connections and complains of rules that the other sides broke."""
 
     identity: Identity = field(default_factory=Identity.ed25519)
     manner: Manner = field(default_factory=Manner)
@@ -243,7 +243,9 @@ class Peer:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
@@ -258,7 +260,9 @@ class Peer:
 
     async def dial(self, other: Dialable) -> Link:
         """Connects and upgrades; the other side must prove to be who it is said to be."""
-        wire = await Wire.dial(other.address, source=self.source, record=self.record, receive_buffer=self.receive_buffer)
+        wire = await Wire.dial(
+            other.address, source=self.source, record=self.record, receive_buffer=self.receive_buffer
+        )
         wire.piece = self.piece
         try:
             link = self.adopt(await initiate(wire, self.identity, self.manner), initiator=True)

@@ -17,10 +17,14 @@ _LOCAL_ONLY = {"network.port_mapping": "false", "discovery.mdns": "false", "disc
 
 
 class RelayProcess:
-    """`towpath run --mode dedicated` on loopback. Stopping it checks that it ends well and complained of nothing unforeseen."""
+    """`towpath run --mode dedicated` on loopback. Stopping it checks that it ends well and without a traceback."""
 
     def __init__(
-        self, directory: Path, settings: dict[str, str] | None = None, *, listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
+        self,
+        directory: Path,
+        settings: dict[str, str] | None = None,
+        *,
+        listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",),
     ) -> None:
         """Starts it and returns when it is ready. `settings` are contract keys and values."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -31,7 +35,12 @@ class RelayProcess:
         for key, value in (_LOCAL_ONLY | (settings or {})).items():
             command += ["--set", f"{key}={value}"]
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._process = subprocess.Popen([*command, "--data", str(directory / "data")], stdout=out, stderr=err)
+            self._process = subprocess.Popen(
+                [*command, "--data", str(directory / "data")],
+                stdout=out,
+                stderr=err,
+                env=os.environ | {"PYTHONFAULTHANDLER": "1"},
+            )
         self.ready = self._wait_until_ready()
         self.pid = self._process.pid
         self.peer_id = from_base58(self.ready["relay_id"])

@@ -18,7 +18,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes, at: int = 0) -> tuple[int, int]:
+def read_varint(data: bytes | bytearray, at: int = 0) -> tuple[int, int]:
     """The value that starts at `at` and the offset behind it; IndexError when it is cut short."""
     value = shift = 0
     while True:
@@ -79,13 +79,13 @@ class Fields:
             raise TypeError(f"field {number} holds bytes")
         return value
 
-    def bytes(self, number: int) -> bytes | None:
+    def binary(self, number: int) -> bytes | None:
         """The last value of the field, None when it is absent."""
         value = self._values.get(number, [None])[-1]
         if isinstance(value, int):
             raise TypeError(f"field {number} holds an integer")
         return value
 
-    def all_bytes(self, number: int) -> list[bytes]:
+    def all_binary(self, number: int) -> list[bytes]:
         """Every value of a repeated field."""
         return [value for value in self._values.get(number, []) if isinstance(value, bytes)]

@@ -1,4 +1,4 @@
-"""yamux over a secured connection: streams whose windows, frames and ends the test handles by hand or leaves to themselves."""
+"""yamux over a secured connection: streams whose windows, frames and ends may be handled by hand."""
 
 import asyncio
 from collections import deque
@@ -110,8 +110,12 @@ class Stream:
         return "fin" if self.fin else "lost"
 
     @property
+    def _cut(self) -> bool:
+        return self.was_reset or self.session.ended is not None
+
+    @property
     def _over(self) -> bool:
-        return self.fin or self.was_reset or self.session.ended is not None
+        return self.fin or self._cut
 
     async def _more(self) -> None:
         had = self.received
@@ -141,7 +145,7 @@ class Stream:
         """Sends data in frames of at most `frame` bytes, as far as their window allows, waiting for more of it."""
         view, at = memoryview(data), 0
         while at < len(data):
-            await self._until(lambda: self.credit > 0 or self.was_reset or self.session.ended is not None, f"credit on {self}")
+            await self._until(lambda: self.credit > 0 or self._cut, f"credit on {self}")
             self._check()
             size = min(len(data) - at, self.credit, frame)
             self.credit -= size
@@ -205,7 +209,7 @@ class Stream:
 
 
 class Session:
-    """A muxed connection. It answers pings and acknowledges streams unless told otherwise, and notes what the other side does wrong."""
+    """A muxed connection. It answers pings and acknowledges streams unless told otherwise, and notes rules broken."""
 
     def __init__(self, secure: Secure, *, initiator: bool) -> None:
         self.secure, self.wire = secure, secure.wire

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tests.peerlab.keys import Identity, peer_id_of
 from tests.peerlab.noise import PLAIN_MAX, TAG, Cipher, Handshake, check_payload, payload
@@ -13,6 +14,13 @@ MULTISTREAM = "/multistream/1.0.0"
 NOISE = "/noise"
 YAMUX = "/yamux/1.0.0"
 NOT_AVAILABLE = "na"
+
+
+class Reads(Protocol):
+    """Anything with bytes to come: a socket, what is behind its Noise, a stream."""
+
+    async def read(self, size: int) -> bytes:
+        """Exactly `size` bytes."""
 
 
 class UpgradeError(Exception):
@@ -43,7 +51,7 @@ def proposal(protocol: str) -> bytes:
     return line(MULTISTREAM) + line(protocol)
 
 
-async def read_line(reader: "Wire | Secure") -> str:
+async def read_line(reader: Reads) -> str:
     """The next line of multistream-select, its newline checked and taken off."""
     length = bytearray(await reader.read(1))
     while length[-1] & 0x80:
@@ -54,14 +62,14 @@ async def read_line(reader: "Wire | Secure") -> str:
     return text[:-1].decode()
 
 
-async def expect_line(reader: "Wire | Secure", text: str) -> None:
+async def expect_line(reader: Reads, text: str) -> None:
     """Reads a line and complains when it is another."""
     if (got := await read_line(reader)) != text:
         raise UpgradeError(f"expected {text!r}, got {got!r}")
 
 
 class Secure:
-    """A connection behind its Noise handshake: plaintext in, plaintext out, one `send` one Noise message (or more, if it is long)."""
+    """A connection behind its Noise handshake: one `send` is one Noise message, or more if it is long."""
 
     def __init__(self, wire: Wire, sending: Cipher, receiving: Cipher, their_key: bytes, muxer: str | None) -> None:
         self.wire = wire
@@ -146,7 +154,7 @@ def _payload_of(identity: Identity, noise: Handshake, manner: Manner) -> bytes:
     return payload(identity, noise.static_public, manner.muxers)
 
 
-async def initiate(wire: Wire, identity: Identity, manner: Manner = Manner()) -> Secure:  # noqa: B008 - frozen
+async def initiate(wire: Wire, identity: Identity, manner: Manner = Manner()) -> Secure:
     """The dialer's half, up to a muxed connection."""
     await _propose(wire, NOISE, manner)
     noise = Handshake(initiator=True)
@@ -160,7 +168,7 @@ async def initiate(wire: Wire, identity: Identity, manner: Manner = Manner()) ->
     return secure
 
 
-async def respond(wire: Wire, identity: Identity, manner: Manner = Manner()) -> Secure:  # noqa: B008 - frozen
+async def respond(wire: Wire, identity: Identity, manner: Manner = Manner()) -> Secure:
     """The listener's half, up to a muxed connection."""
     await _accept(wire, NOISE)
     noise = Handshake(initiator=False)
