@@ -489,11 +489,7 @@ cdef class SocketChannel(Channel):
 
 @cython.no_gc
 cdef class MemoryChannel(Channel):
-    """A channel between two pieces of a program: bytes come in by `receive`, bytes to send are handed to `sent(bytes)`."""
-
-    def __init__(self, Reactor reactor, Identity me, bint initiator, sent):
-        self.sent = sent
-        self.start(reactor, me, initiator, Opener(), 15000)
+    """A channel between two pieces of a program (Endpoint.over_memory): bytes come in by `receive`, bytes to send go to `sent`."""
 
     def receive(self, bytes data not None):
         """Feeds received bytes and flushes the answers."""
@@ -507,6 +503,10 @@ cdef class MemoryChannel(Channel):
         memcpy(p + HEADROOM, <const uint8_t*>data, n)
         self.feed_piece(p + HEADROOM, n)
         free(p)
+
+    def close(self):
+        """The other end is gone."""
+        self.fail("the other side closed the connection")
 
     cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept:
         self.sent(p[:n])

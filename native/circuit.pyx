@@ -10,13 +10,13 @@ import time
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from towpath._native.core cimport TP_YAMUX_WINDOW, tp_bytequeue_size
+from towpath._native.core cimport tp_bytequeue_size
 from towpath._native.peers cimport Peer
 from towpath._native.reactor cimport Reactor, Timed
 from towpath._native.session cimport Handler, Stream
 
 cdef enum:
-    GRANT_MIN = 65536          # credit is passed on in pieces of at least this, or when it doubles what is left
+    CAP_MIN = 524288           # credit granted ahead at first, however much the receiver grants
     CAP_MAX = 16777216
     LINGER_MS = 2000           # for bytes within a limit that the receiver has not taken yet
 
@@ -69,7 +69,8 @@ cdef class Side(Handler):
         if goal <= s.recv_window:
             return
         goal -= s.recv_window
-        if goal >= GRANT_MIN or goal >= s.recv_window:
+        # Passed on in pieces of half the cap, or when that doubles what the sender has left.
+        if goal >= self.cap >> 1 or goal >= s.recv_window:
             now = self.circuit.reactor.now_ms
             self.granted_bytes += goal
             if now - self.granted_ms >= 8:
@@ -124,7 +125,7 @@ cdef class Circuit(Timed):
         first.stream = second.out = dialing
         first.out = second.stream = stopping
         first.left = second.left = self.limit_data if self.limit_data else UNLIMITED
-        first.cap = second.cap = TP_YAMUX_WINDOW
+        first.cap = second.cap = CAP_MIN
         self.first = first
         self.second = second
         self.open_sides = 2

@@ -10,7 +10,7 @@ import socket
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from towpath._native.appstream cimport AppProtocol, AppStream
-from towpath._native.channel cimport Channel, SocketChannel
+from towpath._native.channel cimport Channel, MemoryChannel, SocketChannel
 from towpath._native.core cimport TP_ED25519_PB, TP_MULTIADDR_SOCKET_MAX, tp_bytequeue_head, tp_bytequeue_size, tp_multiaddr_of_socket
 from towpath._native.core cimport sockaddr as core_sockaddr
 from towpath._native.handshake cimport Identity
@@ -247,6 +247,18 @@ cdef class Endpoint(SessionOwner):
             early = stream.read(tp_bytequeue_size(&stream.inbox))
             feed_copy(c, early)
         return future
+
+    def over_memory(self, bint initiator, sent):
+        """A connection over nothing: returns a MemoryChannel whose `receive(bytes)` takes what the other end sent, and which calls sent(bytes).
+        For tests and instruction counts, without sockets."""
+        cdef MemoryChannel c = MemoryChannel.__new__(MemoryChannel)
+        c.remote = b""
+        c.reactor = self.reactor
+        c.sent = sent
+        self.connections += 1
+        self.handshaking.add(c)
+        c.start(self.reactor, self.identity, initiator, self, HANDSHAKE_MS)
+        return c
 
     cdef void on_opened(self, Channel channel) noexcept:
         cdef Session session = Session.__new__(Session)
