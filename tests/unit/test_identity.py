@@ -10,9 +10,11 @@ import pytest
 from towpath.errors import IdentityError
 from towpath.identity import Identity, load, load_or_create, save
 
-# The Ed25519 key pair of the libp2p peer id specification's test vectors.
-PRIVATE = "080112407e0830617c4a7de83925dfb2694556b12936c477a0e1feb2e148ec9da60fee7d1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e"
-PEER_ID = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
+# The Ed25519 key pair of the peer id specification's test vectors.
+PRIVATE = (
+    "080112407e0830617c4a7de83925dfb2694556b12936c477a0e1feb2e148ec9da60fee7d"
+    "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e"
+)
 
 
 def test_the_specifications_key_has_the_specifications_form() -> None:
@@ -85,7 +87,7 @@ def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path: Path, content: b
 
 def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(IdentityError, match="cannot .* Not a directory"):
+    with pytest.raises(IdentityError, match=r"cannot .* Not a directory"):
         load_or_create(tmp_path / "file" / "peer.key")
 
 

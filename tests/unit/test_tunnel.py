@@ -279,8 +279,7 @@ async def test_a_stream_that_ends_without_saying_so_is_not_taken_for_complete() 
         tunnel.node.share = None
         reader, writer = await tunnel.connect()
         writer.write(b"x")
-        while not tunnel.node.streams:
-            await asyncio.sleep(0)
+        await tunnel.until("connection_opened")
         ours = tunnel.node.streams[0]
         theirs = MemoryStream(ours._out, ours._in, "opener")
         theirs.write(wire.Answer(wire.Code.ACCEPTED).encode() + wire.data_header(3) + b"abc")

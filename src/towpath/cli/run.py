@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -20,9 +19,8 @@ import uvloop
 
 from towpath import __version__, log
 from towpath.cli.places import data_directory, locked, open_files, replace_file
-from towpath.control.paths import READY_FILE, socket_path
-from towpath.control.server import ControlServer
-from towpath.errors import SettingsError
+from towpath.control.paths import READY_FILE, listen, socket_path
+from towpath.errors import SettingsError, TowpathError
 from towpath.node import Node
 from towpath.settings import RelayMode, Settings
 
@@ -65,23 +63,35 @@ class _Run:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
-        async with Node(self._settings, data=self._data) as node:
-            api = ControlServer(node, self._socket)
-            await api.start()
-            try:
-                self._announce(node)
-                await self._stop.wait()
-                self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
-                await node.drain(DRAIN)
-            finally:
-                await api.stop()
-                self._remove_ready()
+        node = Node(self._settings, data=self._data)
+        try:
+            await node.start()
+        except OSError as e:
+            raise TowpathError(e.strerror or str(e)) from e
+        try:
+            await self._serve(node)
+        finally:
+            await node.close()
+            self._remove_traces()
+
+    async def _serve(self, node: Node) -> None:
+        sock = listen(self._socket)
+        self._announce(node)
+        # Loaded only now: its import would take a tenth of the time until a node is ready.
+        from towpath.control.server import ControlServer
+
+        api = ControlServer(node, sock)
+        await api.start()
+        try:
+            await self._stop.wait()
+            self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
+            await node.drain(DRAIN)
+        finally:
+            await api.stop()
 
     def _signalled(self) -> None:
         if self._stop.is_set():
-            self._remove_ready()
-            with contextlib.suppress(OSError):
-                self._socket.unlink()
+            self._remove_traces()
             os._exit(1)
         self._stop.set()
 
@@ -109,8 +119,9 @@ class _Run:
     def _say(self, event: str, sentence: str) -> None:
         print(json.dumps({"event": event}) if self._json else sentence, flush=True)
 
-    def _remove_ready(self) -> None:
+    def _remove_traces(self) -> None:
         (self._data / READY_FILE).unlink(missing_ok=True)
+        self._socket.unlink(missing_ok=True)
 
 
 def _greeting(settings: Settings, data: Path, node: Node) -> str:

@@ -1,9 +1,13 @@
-"""Where a node's control socket and ready file are. Blocking file access, all of it short."""
+"""Where a node's control socket and ready file are. Blocking file access, all of it short.
+
+Apart from the server, so that a node can have its socket, and be ready, before it loads what answers there.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import Final
 
 from towpath.errors import TowpathError
 
-__all__ = ["READY_FILE", "SOCKET_PATH_MAX", "socket_path"]
+__all__ = ["READY_FILE", "SOCKET_PATH_MAX", "listen", "socket_path"]
 
 READY_FILE: Final = "ready.json"
 SOCKET_PATH_MAX: Final = 107
@@ -27,11 +31,30 @@ def socket_path(data: Path) -> Path:
     return _runtime_directory() / f"{name}.sock"
 
 
+def listen(path: Path) -> socket.socket:
+    """A listening socket at `path`, mode 0600, in place of one that a node left behind when it died.
+
+    The caller holds the data directory, so nobody can be using it.
+    """
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        sock.listen(128)
+    except OSError as e:
+        sock.close()
+        raise TowpathError(f"cannot make the socket {path}: {e.strerror}; choose another --data") from e
+    finally:
+        os.umask(before)
+    return sock
+
+
 def _runtime_directory() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) / "towpath" if runtime else Path(tempfile.gettempdir()) / f"towpath-{os.getuid()}"
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = base.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise TowpathError(f"{base} belongs to or is open to others; choose a shorter --data directory")
+        raise TowpathError(f"{base} belongs to others or is open to them; choose a shorter --data directory")
     return base

@@ -24,7 +24,7 @@ class Controlled(Protocol):
     def status(self) -> dict[str, Any]:
         """See Node."""
 
-    def circuits(self) -> list[dict[str, Any]]:
+    def circuits(self, *, full: bool = False) -> list[dict[str, Any]]:
         """See Node."""
 
     def reservations(self) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ ROUTES: Final = {
         ),
     ),
     "/v1/circuits": Route(
-        lambda node: node.circuits(),
+        lambda node: node.circuits(full=True),
         "Circuits that are open, relayed for others or used by this node",
         _rows(
             id=_ANY,

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
 import h11
@@ -32,30 +30,25 @@ DESCRIPTION: Final = "/v1/openapi.json"
 
 
 class ControlServer:
-    """Answers for `node` at `path` between `start` and `stop`."""
+    """Answers for `node` on a socket that `control.paths.listen` made, between `start` and `stop`."""
 
-    def __init__(self, node: Controlled, path: Path) -> None:
-        self.path = path
+    def __init__(self, node: Controlled, sock: socket.socket) -> None:
         self._node = node
+        self._socket = sock
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listens, replacing a socket that a node left behind when it died. The caller holds the data
-        directory's lock.
-        """
-        sock = _bind(self.path)
-        self._server = await asyncio.start_unix_server(self._connected, sock=sock, limit=MAX_HEADERS)
+        """Begins to answer, those first who connected already."""
+        self._server = await asyncio.start_unix_server(self._connected, sock=self._socket, limit=MAX_HEADERS)
 
     async def stop(self) -> None:
-        """Closes every connection and removes the socket."""
+        """Closes every connection and the socket; its path is the caller's to remove."""
         if self._server is not None:
             self._server.close()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -165,18 +158,3 @@ class _Connection:
 
     def _sent(self, event: h11.Event) -> bytes:
         return self._http.send(event) or b""
-
-
-def _bind(path: Path) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        sock.bind(str(path))
-    except OSError as e:
-        sock.close()
-        raise TowpathError(f"cannot make the socket {path}: {e.strerror}; choose another --data") from e
-    finally:
-        os.umask(before)
-    return sock
