@@ -116,7 +116,7 @@ cdef class Stream:
         k = min(min(tp_bytequeue_size(&self.pending), <size_t>self.send_window), most)
         if k:
             before = self.pending.capacity
-            if self._put(tp_bytequeue_head(&self.pending), k, self.pending.start >= TP_YAMUX_HEADER) != 0:
+            if self._put(tp_bytequeue_head(&self.pending), k, True) != 0:
                 return False
             tp_bytequeue_drop(&self.pending, k)
             self.session.channel.reactor.unhold(before - self.pending.capacity)

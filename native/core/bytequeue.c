@@ -6,15 +6,21 @@
 
 enum { SMALLEST = 64 };
 
+static void release(tp_bytequeue *q) {
+    if (q->base != NULL)
+        free(q->base - TP_BYTEQUEUE_HEADROOM);
+}
+
 /* Moves the contents to the front of a piece of this capacity (at least the size). */
 static int resize(tp_bytequeue *q, size_t capacity) {
     size_t n = tp_bytequeue_size(q);
-    uint8_t *base = malloc(capacity);
+    uint8_t *base = malloc(TP_BYTEQUEUE_HEADROOM + capacity);
     if (base == NULL)
         return -1;
+    base += TP_BYTEQUEUE_HEADROOM;
     if (n != 0)
         memcpy(base, q->base + q->start, n);
-    free(q->base);
+    release(q);
     *q = (tp_bytequeue){base, 0, n, capacity};
     return 0;
 }
@@ -53,6 +59,6 @@ void tp_bytequeue_drop(tp_bytequeue *q, size_t n) {
 }
 
 void tp_bytequeue_free(tp_bytequeue *q) {
-    free(q->base);
+    release(q);
     *q = (tp_bytequeue){NULL, 0, 0, 0};
 }

@@ -1,11 +1,14 @@
-/* A queue of bytes in one contiguous, growing and shrinking piece of memory. An empty queue owns none. */
+/* A queue of bytes in one contiguous, growing and shrinking piece of memory. An empty queue owns none. The
+ * TP_BYTEQUEUE_HEADROOM bytes before its head may always be overwritten: a frame's header goes there. */
 #ifndef TP_BYTEQUEUE_H
 #define TP_BYTEQUEUE_H
 #include <stddef.h>
 #include <stdint.h>
 
+enum { TP_BYTEQUEUE_HEADROOM = 16 };
+
 typedef struct {
-    uint8_t *base;
+    uint8_t *base; /* TP_BYTEQUEUE_HEADROOM bytes into what was allocated */
     size_t start, end, capacity;
 } tp_bytequeue;
 
