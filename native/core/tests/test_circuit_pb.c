@@ -149,6 +149,12 @@ static void odd_messages_mean_what_protobuf_says(void) {
                 "410102030405060708",
                 0, 0, &m); /* unknown fields of every wire type */
     CHECK(m.type == TP_HOP_CONNECT);
+    check_bytes("1a052201412000", 0, 0, &m); /* and in a Reservation, */
+    CHECK(m.has_reservation && m.addrs_n == 0);
+    check_bytes("12052201411801", 0, 0, &m); /* a Peer, */
+    CHECK(m.has_peer && m.addrs_n == 0 && m.peer_id.n == 0);
+    check_bytes("22051a01411001", 0, 0, &m); /* a Limit */
+    CHECK(m.has_limit && m.limit_data == 1);
     check_bytes("2a00", 1, 0, &m); /* 5 is status in HOP and unknown in STOP */
     check_bytes("12030a0141120b0a01421201431201440000", 0, -1, &m);
     check_bytes("12060a01411201431200", 0, 0, &m); /* an empty Peer behind a full one */

@@ -90,6 +90,30 @@ static void every_cut_and_every_addition_is_refused(void) {
     }
 }
 
+/* The same for the data inside, with the protobuf's length fitting it. */
+static void every_cut_of_the_data_is_refused(void) {
+    for (size_t i = 0; i < VECTORS; i++) {
+        sample good = get(i);
+        size_t header = good.pb[3] < 0x80 ? 4 : 5, whole = good.pb_n - header;
+        for (size_t n = 0; n < whole; n++) {
+            sample s = good;
+            s.pb[3] = (uint8_t)(n < 128 ? n : n | 0x80);
+            s.pb[4] = (uint8_t)(n >> 7);
+            s.pb_n = (n < 128 ? 4 : 5) + n;
+            memcpy(s.pb + s.pb_n - n, good.pb + header, n);
+            CHECK(verify(&s) == BAD_KEY);
+        }
+    }
+}
+
+/* Up to 42 bytes an encoded key is its own peer id. */
+static void the_border_between_the_forms_of_a_peer_id(void) {
+    uint8_t pb[43] = {0x08, TP_KEY_RSA, 0x12, 38}, id[TP_PEER_ID_MAX];
+    CHECK(tp_peer_id_of_key(pb, 42, id) == 44 && id[0] == 0 && id[1] == 42 && memcmp(id + 2, pb, 42) == 0);
+    pb[3] = 39;
+    CHECK(tp_peer_id_of_key(pb, 43, id) == 34 && id[0] == 0x12 && id[1] == 32);
+}
+
 /* A flipped bit of the encoding makes another key or none; none of them has signed. */
 static void no_changed_key_verifies(void) {
     for (size_t i = 0; i < VECTORS; i++) {
@@ -284,6 +308,8 @@ int main(void) {
     RUN(go_keys_verify_and_have_their_peer_ids);
     RUN(a_wrong_signature_is_told_from_a_wrong_key);
     RUN(every_cut_and_every_addition_is_refused);
+    RUN(every_cut_of_the_data_is_refused);
+    RUN(the_border_between_the_forms_of_a_peer_id);
     RUN(no_changed_key_verifies);
     RUN(only_the_canonical_protobuf_is_a_key);
     RUN(types_are_not_confused);

@@ -52,7 +52,11 @@ static void wrong_values_are_refused(void) {
         "ff7f", /* unknown */
         "8400", /* ip4, written too long */
         "0401020304"
-        "02",         /* junk behind */
+        "02", /* junk behind */
+        "35",
+        "d203",
+        "d20300",
+        "d2030112",   /* certhash: no length */
         "3500",       /* dns: no name */
         "3503612f62", /* dns: a slash */
         "3503610062", /* dns: a zero byte */
