@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import towpath
-
 from tests.unit.test_libs import libsodium_copies
 
 pytestmark = [pytest.mark.full, pytest.mark.serial, pytest.mark.timeout(900)]
