@@ -26,7 +26,7 @@ def need() -> Callable[..., None]:
                 peer_command(language)
             except ToolMissing as missing:
                 if os.environ.get("CI") == "true":
-                    pytest.fail(str(missing))
+                    pytest.fail(str(missing), pytrace=False)
                 pytest.skip(str(missing))
 
     return build
