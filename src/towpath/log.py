@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import sys
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -22,11 +23,9 @@ __all__ = ["configure", "get_logger", "hide_addresses", "short_peer_id"]
 _PEER_ID: Final = re.compile(
     r"\b(?:12D3KooW[1-9A-HJ-NP-Za-km-z]{44}|Qm[1-9A-HJ-NP-Za-km-z]{44}|16Uiu2[1-9A-HJ-NP-Za-km-z]{47})\b"
 )
-_IP4: Final = re.compile(r"(?<![\w.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
-_IP6: Final = re.compile(
-    r"(?<![\w:.])(?!::1?(?![\w:]))(?=[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:)[0-9a-fA-F:.]*[0-9a-fA-F:](?![\w])"
-)
-_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}:\d{2}")
+_IP4: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
+_IP6: Final = re.compile(r"(?<![\w.:])[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]*[0-9a-fA-F:](?!\w)")
+_TELLS_NOTHING: Final = ("127.0.0.1", "0.0.0.0", "::1", "::")  # noqa: S104 - to be compared with, not bound to
 
 
 def short_peer_id(text: str) -> str:
@@ -36,8 +35,16 @@ def short_peer_id(text: str) -> str:
 
 def hide_addresses(text: str) -> str:
     """A text without the IP addresses in it; loopback and unspecified ones tell nothing and stay."""
-    text = _IP4.sub("<hidden>", text)
-    return _IP6.sub(lambda m: m[0] if _CLOCK.fullmatch(m[0]) else "<hidden>", text)
+    return _IP4.sub(_hidden, _IP6.sub(_hidden, text))
+
+
+def _hidden(match: re.Match[str]) -> str:
+    text = match[0]
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except OSError:
+        return text
+    return text if text in _TELLS_NOTHING else "<hidden>"
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -77,9 +84,7 @@ def _redactor(*, addresses: bool) -> Processor:
             return [clean(part) for part in value]
         return value
 
-    def process(
-        _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
+    def process(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for key, value in event.items():
             if key != "timestamp":
                 event[key] = clean(value)
