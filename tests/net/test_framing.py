@@ -18,16 +18,19 @@ MIB = 1 << 20
 
 async def test_a_frame_as_large_as_the_window_is_forwarded_while_it_arrives(meeting: Meeting) -> None:
     here, there = await circuit_between(meeting.to_relay, meeting.at_relay)
-    there.window = 8 * MIB
-    there.grant(8 * MIB)
-    await here.has_credit(MIB)
+    there.window = 16 * MIB
+    there.grant(16 * MIB)
+    await here.write(bytes(MIB))
+    await there.read(MIB)
+    await here.has_credit(yamux.WINDOW)
     size = here.credit
     body = os.urandom(size)
     half = size // 2
-    await here.session.send(yamux.frame(yamux.DATA, 0, here.id, size) + body[:half])
-    await there.has_received(half)
-    here.credit -= size
-    await here.session.send(body[half:])
+    here.credit = 0
+    async with here.session.undisturbed() as say:
+        await say(yamux.frame(yamux.DATA, 0, here.id, size) + body[:half])
+        await there.has_received(half)
+        await say(body[half:])
     await here.finish()
     assert await there.read_rest() == body
 
@@ -36,9 +39,10 @@ async def test_a_frame_as_large_as_the_first_window_crosses_in_the_other_directi
     here, there = await circuit_between(meeting.to_relay, meeting.at_relay)
     body = os.urandom(there.credit)
     half = len(body) // 2
-    await there.session.send(yamux.frame(yamux.DATA, FIN, there.id, len(body)) + body[:half])
-    await here.has_received(half)
-    await there.session.send(body[half:])
+    async with there.session.undisturbed() as say:
+        await say(yamux.frame(yamux.DATA, FIN, there.id, len(body)) + body[:half])
+        await here.has_received(half)
+        await say(body[half:])
     assert await here.read_rest() == body
 
 
@@ -87,9 +91,10 @@ async def test_a_request_cut_anywhere_is_the_same_request(meeting: Meeting) -> N
     for cut in range(1, len(request(1))):
         stream = link.expect_stream()
         message = request(stream.id)
-        await link.send(message[:cut])
-        await link.wire.taken()
-        await link.send(message[cut:])
+        async with link.undisturbed() as say:
+            await say(message[:cut])
+            await link.wire.taken()
+            await say(message[cut:])
         there = await meeting.at_relay.accept()
         assert await there.read_rest() == b"early!", f"cut at {cut}"
         await there.finish()
@@ -105,9 +110,10 @@ async def test_an_answer_cut_anywhere_is_the_same_answer(relay: RelayProcess) ->
                 number = stop.stream.id
                 answer = yamux.data(number, stop_status(Status.OK) + b"early") + yamux.data(number)
                 answer += yamux.data(number, b"!", FIN)
-                await met.at_relay.send(answer[:cut])
-                await met.at_relay.wire.taken()
-                await met.at_relay.send(answer[cut:])
+                async with met.at_relay.undisturbed() as say:
+                    await say(answer[:cut])
+                    await met.at_relay.wire.taken()
+                    await say(answer[cut:])
                 here = await asking
                 assert await here.read_rest() == b"early!", f"cut at {cut}"
                 await here.finish()

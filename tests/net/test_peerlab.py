@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +16,7 @@ from tests.peerlab.noise import Handshake, check_payload, payload
 from tests.peerlab.peer import PING, NotSupported
 from tests.peerlab.protobuf import Fields, message, read_varint, varint
 from tests.peerlab.upgrade import Manner
+from tests.peerlab.wire import Wire, unread_between
 
 IDENTITIES: dict[str, Callable[[], Identity]] = {
     "ed25519": Identity.ed25519,
@@ -78,6 +80,18 @@ async def test_streams_carry_bulk_in_both_directions_at_once() -> None:
         writing = asyncio.create_task(stream.write(sent, fin=True))
         assert await stream.read_rest() == sent
         await writing
+
+
+async def test_it_can_tell_what_the_other_side_has_not_read_yet() -> None:
+    for host in ("127.0.0.1", "::1"):
+        with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+            async with await Wire.dial(listener.getsockname()[:2]) as wire:
+                accepted, _ = listener.accept()
+                with accepted:
+                    await wire.send(b"x" * 1000)
+                    assert unread_between(wire.remote, wire.local) == 1000
+                    assert accepted.recv(2000) == b"x" * 1000
+                    await wire.taken()
 
 
 async def test_a_stream_ends_with_a_fin_or_with_a_reset() -> None:

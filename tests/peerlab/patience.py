@@ -39,7 +39,7 @@ async def asked_until(
 ) -> None:
     """Asks again and again until the answer is yes, for what can be learned from outside only by trying."""
     async with within(patience, what):
-        while not await ask():
+        while not await ask():  # noqa: ASYNC110 - it can only be asked
             await asyncio.sleep(every)
 
 

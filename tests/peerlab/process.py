@@ -62,9 +62,9 @@ class RelayProcess:
     def address(self) -> tuple[str, int]:
         return socket_address(self.addresses[0])[0]
 
-    def listening_on(self, family: str) -> "RelayListener":
-        """One of its addresses: family is "ip4" or "ip6"."""
-        address = next(address for address in self.addresses if address.startswith(f"/{family}/"))
+    def listening_on(self, prefix: str) -> "RelayListener":
+        """One of its addresses: those that begin with "ip4", "ip6", or more than that."""
+        address = next(address for address in self.addresses if address.startswith(f"/{prefix}/"))
         return RelayListener(socket_address(address)[0], self.peer_id)
 
     @property

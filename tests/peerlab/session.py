@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from tests.peerlab import yamux
 from tests.peerlab.patience import Changes
@@ -228,6 +229,7 @@ class Session:
         self.heard: bytearray | None = None
         """every plaintext byte received, when set to a bytearray"""
         self._deaf = False
+        self._floor = asyncio.Lock()
         self._next_id = 1 if initiator else 2
         self._gone: set[int] = set()
         self._highest_inbound = 0
@@ -239,7 +241,7 @@ class Session:
     # Sending ---------------------------------------------------------------------------------------------------------
 
     def post(self, data: bytes) -> None:
-        """Queues bytes of whole frames or of parts of them; each call is a Noise message of its own."""
+        """Queues whole frames; each call is a Noise message of its own."""
         if self.ended is None and not self._deaf:
             self._outbox.append((data, None))
             self.changes.tell()
@@ -254,6 +256,16 @@ class Session:
         self._outbox.append((data, flushed))
         self.changes.tell()
         await flushed
+
+    @asynccontextmanager
+    async def undisturbed(self) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+        """For frames in pieces: gives a `send` of which nothing else, such as a pong, comes in between."""
+
+        async def say(data: bytes) -> None:
+            await self.wire.send(self.secure.seal(data))
+
+        async with self._floor:
+            yield say
 
     async def open_stream(self, early: bytes | None = None) -> Stream:
         """A new stream: a SYN of its own, or on a DATA frame with the bytes given."""
@@ -333,8 +345,9 @@ class Session:
         try:
             while True:
                 await self.changes.until(lambda: bool(self._outbox), "something to send", patience=1e9)
-                data, flushed = self._outbox[0]
-                await self.wire.send(self.secure.seal(data))
+                async with self._floor:
+                    data, flushed = self._outbox[0]
+                    await self.wire.send(self.secure.seal(data))
                 if self._outbox:
                     self._outbox.popleft()
                 if flushed and not flushed.done():

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import socket
 import struct
-from pathlib import Path
+from ipaddress import ip_address
 from typing import Self
 
 from tests.peerlab.patience import PATIENCE, eventually, within
 
 _READ = 1 << 18
+_ANY = 0xFFFFFFFF
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST = 4, 20, 1
 
 
 class Wire:
@@ -104,18 +106,7 @@ class Wire:
     async def taken(self) -> None:
         """Returns when the other process has read all that was sent (on loopback nothing is ever under way): a later
         send is another read for it."""
-        here, there = f"{self.local[1]:04X}", f"{self.remote[1]:04X}"
-
-        def queued() -> bool:
-            for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-                for row in Path(table).read_text("ascii").splitlines():
-                    _, local, remote, _, queues, *_ = row.split(maxsplit=5)
-                    ports = local.rpartition(":")[2], remote.rpartition(":")[2]
-                    if ports == (there, here) and not queues.endswith(":00000000"):
-                        return True
-            return False
-
-        await eventually(lambda: not queued(), "the other side's reading", every=0.0005)
+        await eventually(lambda: not unread_between(self.remote, self.local), "the other side's reading", every=0.0005)
 
     def finish(self) -> None:
         """Sends a TCP FIN; reading goes on."""
@@ -141,3 +132,19 @@ class Wire:
             loop.remove_reader(self.sock)
             loop.remove_writer(self.sock)
             self.sock.close()
+
+
+def unread_between(receiver: tuple[str, int], sender: tuple[str, int]) -> int:
+    """Bytes that the receiver's end of a connection on this machine holds and its process has not read (sock_diag(7))."""
+    v6 = ":" in receiver[0]
+    ends = [ip_address(host).packed.ljust(16, b"\0") for host, _ in (receiver, sender)]
+    request = struct.pack("=BBBBI", socket.AF_INET6 if v6 else socket.AF_INET, socket.IPPROTO_TCP, 0, 0, _ANY)
+    request += struct.pack(">HH", receiver[1], sender[1]) + ends[0] + ends[1] + struct.pack("=III", 0, _ANY, _ANY)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
+        netlink.send(struct.pack("=IHHII", 16 + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request)
+        answer = netlink.recv(1024)
+    (kind,) = struct.unpack_from("=H", answer, 4)
+    if kind != _SOCK_DIAG_BY_FAMILY:
+        return 0
+    (unread,) = struct.unpack_from("=I", answer, 16 + 4 + 48 + 4)
+    return int(unread)
