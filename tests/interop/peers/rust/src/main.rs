@@ -98,7 +98,10 @@ fn announce(swarm: &Swarm<Behaviour>, address: Option<&Multiaddr>) {
         .into_iter()
         .map(|address| address.clone().with(Protocol::P2p(id)).to_string())
         .collect();
-    emit("ready", json!({ "peer_id": id.to_string(), "addrs": addrs }));
+    emit(
+        "ready",
+        json!({ "peer_id": id.to_string(), "addrs": addrs }),
+    );
 }
 
 /// Drives the swarm until standard input closes, which is how the test ends a peer.
@@ -139,7 +142,10 @@ async fn reserve(swarm: &mut Swarm<Behaviour>, relay: Multiaddr) -> Result<(), F
         }
         if let (Some((relay, limit)), false) = (&accepted, addrs.is_empty()) {
             let relay = relay.to_string();
-            emit("reserved", json!({ "relay": relay, "addrs": addrs, "limit": limit }));
+            emit(
+                "reserved",
+                json!({ "relay": relay, "addrs": addrs, "limit": limit }),
+            );
             return Ok(());
         }
     }
