@@ -17,6 +17,7 @@ import uvloop
 
 from benchmarks.relays import NO_LIMITS
 from towpath import Node, Settings
+from towpath.log import configure
 
 _STRIDE: Final = 10_000
 
@@ -51,6 +52,7 @@ async def _relay(data: Path) -> None:
     loop = asyncio.get_running_loop()
     wanted = threading.Event()
     settings = Settings.load({"relay.mode": "dedicated", "network.listen": ["/ip4/127.0.0.1/tcp/0"], **NO_LIMITS})
+    configure(settings.log)
     async with Node(settings, data=data) as node:
         _say(json.dumps({"event": "ready", "listen": node.listen_addresses}))
         threading.Thread(target=_spin, args=(wanted,), daemon=True).start()

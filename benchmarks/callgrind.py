@@ -1,4 +1,7 @@
-"""Counts instructions with callgrind, per shared object, so that the cipher's can be left out."""
+"""Counts instructions with callgrind, per shared object, so that the cipher's can be left out.
+
+Counts repeat: hashes are fixed, symbols bound at start, and copies are made in vectors.
+"""
 
 import os
 import re
@@ -15,22 +18,29 @@ CIPHERS: Final = ("libcrypto", "libsodium")
 _OBJECT: Final = re.compile(r"ob=\((\d+)\)(?: (.*))?")
 _REPEATABLE: Final = {
     "PYTHONHASHSEED": "0",
-    # Valgrind counts `rep movsb` by the byte: copies in vectors, whose count says something.
+    "LD_BIND_NOW": "1",
+    # Valgrind counts `rep movsb` by the byte.
     "GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1073741824",
 }
 _POSITIONS: Final = tuple("0123456789+-*")
 _PATIENCE: Final = 600.0
 
 
-def count(command: Sequence[str | Path]) -> Mapping[str, int]:
-    """Instructions that `command` executes in each shared object, by file name.
+def within(function: str, command: Sequence[str | Path]) -> Mapping[str, int]:
+    """Instructions that `command` executes inside `function`, callees included, by shared object."""
+    return _profiles([f"--toggle-collect={function}"], command)[-1]
 
-    Hashes are fixed, so that Python's own share repeats.
-    """
+
+def between(function: str, command: Sequence[str | Path]) -> list[Mapping[str, int]]:
+    """Instructions by shared object that `command` executes up to each call of `function`, from the one before."""
+    return _profiles([f"--dump-before={function}"], command)[:-1]
+
+
+def _profiles(options: Sequence[str], command: Sequence[str | Path]) -> list[Mapping[str, int]]:
     with tempfile.TemporaryDirectory() as directory:
-        out = Path(directory, "callgrind.out")
+        out = Path(directory, "profile")
         done = subprocess.run(
-            [require("valgrind"), "--tool=callgrind", f"--callgrind-out-file={out}", *map(str, command)],
+            [require("valgrind"), "--tool=callgrind", f"--callgrind-out-file={out}", *options, *map(str, command)],
             env=os.environ | _REPEATABLE,
             capture_output=True,
             text=True,
@@ -39,7 +49,8 @@ def count(command: Sequence[str | Path]) -> Mapping[str, int]:
         )
         if done.returncode:
             raise AssertionError(f"{command} failed under callgrind:\n{done.stderr[-2000:]}")
-        return by_object(out.read_text())
+        parts = sorted(out.parent.glob("profile.*"), key=lambda path: int(path.suffix[1:]))
+        return [by_object(path.read_text()) for path in (*parts, out)]
 
 
 def by_object(profile: str) -> Mapping[str, int]:

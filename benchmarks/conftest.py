@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--short", action="store_true", help="about two minutes; fails on ratios and sizes, never on absolute time"
     )
+    group.addoption("--renew", action="store_true", help="write the instruction counts' expected ratios anew")
     group.addoption(
         "--relays",
         default="towpath",

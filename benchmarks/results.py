@@ -121,7 +121,7 @@ def table(rows: Iterable[Row]) -> str:
         cells = [
             row.relay,
             row.what,
-            f"{_number(row.value)} {row.unit}",
+            f"{_number(row.value)} {row.unit}".strip(),
             "" if row.reference is None else _number(row.reference),
             "" if row.ratio is None else f"{row.ratio:.2f} ×",
             "" if bound is None else f"{sign}{_number(bound.must)}{times}",

@@ -30,7 +30,7 @@ def test_memory_of_idle_reservations(
     relay_name: str, built: Programs, generator: Generator, form: Form, judge: Judge, tmp_path: Path
 ) -> None:
     ours = relay_name == "towpath"
-    count = 1000 if form.short else 10_000 if ours else 3000
+    count = 2000 if form.short else 10_000 if ours else 3000
     with open_relay(relay_name, built, tmp_path) as relay:
         idle = generator.idle(relay, count)
     judge(

@@ -1,9 +1,10 @@
 """Circuits and connections per second of the relay's CPU time.
 
-A circuit: CONNECT, STOP accepted by the target, status at the dialer, FIN both ways, on connections that exist; 16 at
-a time on each of 4 pairs. A connection: TCP, Noise XX, yamux, one yamux ping answered, go-away and close, 16 at a
-time, from 32 loopback addresses and 1,024 identities; with identify, each side has also answered the other's. Pinned:
-the relay on CPU 1, the load generator on CPU 0. It does not verify the relay's unchanged identity twice.
+A circuit: CONNECT, STOP accepted by the target, status at the dialer, FIN both ways, on connections that exist. What
+is under way at the same time shares reads, messages and sends, so both one and 16 at a time are shown. A connection:
+TCP, Noise XX, yamux, one yamux ping answered, go-away and close, 16 at a time, from 32 loopback addresses and 1,024
+identities; with identify, each side has also answered the other's. Pinned: the relay on CPU 1, the load generator on
+CPU 0. It does not verify the relay's unchanged identity twice.
 """
 
 import statistics
@@ -37,10 +38,11 @@ def _row(relay: Relay, what: str, runs: Sequence[Churn], bound: Bound) -> Row:
     )
 
 
-def test_circuits(relay: Relay, generator: Generator, form: Form, judge: Judge) -> None:
-    count = 4000 if form.short else 20000
-    runs = [generator.circuits(relay, count) for _ in range(form.rounds)]
-    judge(_row(relay, "circuits opened and closed", runs, _CIRCUITS))
+@pytest.mark.parametrize("depth", [1, 16])
+def test_circuits(depth: int, relay: Relay, generator: Generator, form: Form, judge: Judge) -> None:
+    count = (1000 if form.short else 5000) * (1 if depth == 1 else 4)
+    runs = [generator.circuits(relay, count, depth=depth) for _ in range(form.rounds)]
+    judge(_row(relay, f"circuits opened and closed, {depth} at a time on each of 4 pairs,", runs, _CIRCUITS))
 
 
 @pytest.mark.parametrize("identify", [False, True], ids=["bare", "with identify"])
