@@ -381,6 +381,20 @@ async def test_ping_measures_end_to_end_and_names_the_relay(
         assert await failed.end() == 1
 
 
+async def test_a_client_with_a_bootstrap_relay_can_be_reached_there(
+    start: Start, relay: tuple[Command, dict[str, Any]], tmp_path: Path
+) -> None:
+    via = ("--bootstrap", relay[1]["listen"][0])
+    command = await start("run", "--data", tmp_path / "a", *via)
+    peer = (await command.event("ready"))["peer_id"]
+    assert (await command.event("reserved"))["relay"] == relay[1]["listen"][0]
+    status = await ask(start, "status", "--data", tmp_path / "a")
+    assert status["client"]["connected_via"] == [relay[1]["relay_id"]]
+    answer = await ask(start, "ping", peer, "--count", "1", *via, "--data", tmp_path / "b")
+    assert answer["via"] == relay[1]["relay_id"]
+    assert await command.end(signal.SIGTERM) == 0
+
+
 async def test_the_first_signal_drains_and_the_second_ends_at_once(
     start: Start, relay: tuple[Command, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ import uvloop
 
 from towpath import __version__, log
 from towpath.cli.places import data_directory, locked, open_files, replace_file
+from towpath.client.standing import Standing
 from towpath.control.paths import READY_FILE, listen, socket_path
 from towpath.errors import SettingsError, TowpathError
 from towpath.node import Node
@@ -83,7 +84,8 @@ class _Run:
         api = ControlServer(node, sock)
         await api.start()
         try:
-            await self._stop.wait()
+            async with Standing(node.reserve, self._relays_to_stand_at(node), told=self._reserved):
+                await self._stop.wait()
             self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
             await node.drain(DRAIN)
         finally:
@@ -116,8 +118,17 @@ class _Run:
                 "setting.without_effect_yet", key=key.name, note="checked, but this version does not act on it"
             )
 
-    def _say(self, event: str, sentence: str) -> None:
-        print(json.dumps({"event": event}) if self._json else sentence, flush=True)
+    def _relays_to_stand_at(self, node: Node) -> list[str]:
+        """Bootstrap relays, for friends to reach this node there; a dedicated relay has no friends."""
+        if self._settings.relay.mode is RelayMode.DEDICATED_SERVER:
+            return []
+        return [relay for relay in self._settings.discovery.bootstrap if not relay.endswith(f"/p2p/{node.relay_id}")]
+
+    def _reserved(self, relay: str) -> None:
+        self._say("reserved", f"Friends can reach this node through {relay}.", relay=relay)
+
+    def _say(self, event: str, sentence: str, **facts: str) -> None:
+        print(json.dumps({"event": event, **facts}) if self._json else sentence, flush=True)
 
     def _remove_traces(self) -> None:
         (self._data / READY_FILE).unlink(missing_ok=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import math
-import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ from towpath.cli import UsageError
 from towpath.cli.light import light_settings, relay_hints, run_until_stopped
 from towpath.cli.output import print_json, print_line, quantity
 from towpath.cli.places import data_directory, locked, replace_file
+from towpath.client.standing import Standing
 from towpath.client.ticket import SECRET_SIZE, Ticket, new_secret
 from towpath.client.tunnel import PROTOCOL, Opener, Report, Share
 from towpath.errors import AddressError, NoRelaysAvailable, TicketError, TowpathError
@@ -28,9 +27,6 @@ from towpath.settings.values import HostPort
 __all__ = ["open_ticket", "share"]
 
 RESERVE_TIMEOUT: Final = 20.0
-GRACE: Final = 1.0
-"""Seconds that other relays get once the first one took us, before the ticket is printed."""
-RETRY_MOST: Final = 60.0
 
 
 def share(
@@ -74,10 +70,11 @@ async def _share(
     )
     async with node:
         node.set_stream_handler(PROTOCOL, shared.serve)
-        async with _reserved(node, hints) as relays:
+        async with Standing(lambda relay: node.reserve(relay), hints) as standing:
+            relays = await standing.some(RESERVE_TIMEOUT)
             ticket = Ticket(node.peer_id, tuple(relays), kept.secret, kept.expires_at).encode()
             if as_json:
-                facts = {"peer_id": node.peer_id, "service": str(kept.service), "relays": list(relays)}
+                facts = {"peer_id": node.peer_id, "service": str(kept.service), "relays": relays}
                 print_json({"event": "shared", "ticket": ticket, **facts, "expires_at": kept.expires_at})
             else:
                 print_line(f"{kept.service} can be reached with this ticket, by whoever has it:\n\n{ticket}\n")
@@ -92,59 +89,6 @@ async def _share(
             # The ticket was for one connection, so the next one gets another secret.
             kept.forget()
             return 0
-
-
-@contextlib.asynccontextmanager
-async def _reserved(node: Node, hints: Sequence[str]) -> AsyncIterator[list[str]]:
-    """Reserves at every relay it can, at one at least; gives all, those that took us first.
-
-    While the context lasts, the others are asked again now and then. Raises NoRelaysAvailable.
-    """
-    tasks = {asyncio.create_task(_reserve(node, hint)): hint for hint in hints}
-    failures: dict[str, str] = {}
-    held: list[str] = []
-    try:
-        deadline = RESERVE_TIMEOUT
-        pending = set(tasks)
-        while pending:
-            done, pending = await asyncio.wait(pending, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                break
-            for task in done:
-                failure = task.exception()
-                if failure is None:
-                    held.append(tasks[task])
-                    deadline = GRACE
-                elif isinstance(failure, (TowpathError, OSError)):
-                    failures[tasks[task]] = str(failure)
-                else:
-                    raise failure
-        if not held:
-            tried = [f"{hint}: {failures.get(hint, 'no answer in time')}" for hint in hints]
-            raise NoRelaysAvailable(tried)
-        for hint in failures:
-            tasks[asyncio.create_task(_reserve_later(node, hint))] = hint
-        yield [*(hint for hint in hints if hint in held), *(hint for hint in hints if hint not in held)]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _reserve(node: Node, hint: str) -> None:
-    await node.reserve(hint, keep=True, timeout=RESERVE_TIMEOUT)
-
-
-async def _reserve_later(node: Node, hint: str) -> None:
-    wait = 5.0
-    while True:
-        await asyncio.sleep(wait * random.uniform(0.8, 1.2))
-        try:
-            await _reserve(node, hint)
-        except (TowpathError, OSError):
-            wait = min(2 * wait, RETRY_MOST)
-        else:
-            return
 
 
 class _Kept:
