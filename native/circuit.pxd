@@ -16,6 +16,7 @@ cdef class Side(Handler):
     cdef uint64_t bytes
     cdef uint64_t left
     cdef uint32_t cap                  # most credit the sender gets ahead
+    cdef bint parked                   # the receiver was slower than what it had granted
     cdef uint64_t granted_ms
     cdef uint64_t granted_bytes
     cdef void credit(self) noexcept

@@ -2,8 +2,8 @@
 """A circuit: two streams spliced to one another. What one brings the other carries on, never seen by Python.
 
 Credit passes through: the sender is granted what the receiver granted, never more, so a reader that stops parks
-nothing here and stops only its own sender. What is granted ahead is capped at what the two hops need, so
-that a bulk circuit does not queue up before its neighbours.
+nothing here and stops only its own sender. Beside neighbours, what is granted ahead is capped at what the two
+hops need, so that a bulk circuit does not queue up before them.
 """
 cimport cython
 import time
@@ -16,7 +16,8 @@ from towpath._native.reactor cimport Reactor, Timed
 from towpath._native.session cimport Handler, Stream
 
 cdef enum:
-    CAP_MIN = 524288           # credit granted ahead at first, however much the receiver grants
+    GRANT_MIN = 262144         # credit is passed on in pieces of at least this, or when it doubles what is left
+    CAP_MIN = 524288           # the least that the cap on credit comes down to
     CAP_MAX = 16777216
     LINGER_MS = 2000           # for bytes within a limit that the receiver has not taken yet
 
@@ -57,24 +58,31 @@ cdef class Side(Handler):
             self.credit()
 
     cdef void credit(self) noexcept:
-        """Passes on what the receiver granted, as far as nothing is parked and the cap allows."""
+        """Passes on what the receiver granted, while nothing is parked. Beside other circuits of its connections, or once
+        it had to park, a sender gets no more than the cap ahead."""
         cdef Stream s = self.stream
         cdef Stream out = self.out
-        cdef size_t parked = tp_bytequeue_size(&out.pending)
-        cdef uint32_t goal
+        cdef uint32_t goal = out.send_window
         cdef uint64_t now
-        if s.gone or out.gone or out.send_window <= parked or out.session.channel.above_high:
+        if s.gone or out.gone:
             return
-        goal = min(out.send_window - <uint32_t>parked, self.cap)
+        if out.pending.capacity or out.session.channel.above_high:
+            self.parked = True
+            return
         if goal <= s.recv_window:
             return
-        goal -= s.recv_window
-        # Passed on in pieces of half the cap, or when that doubles what the sender has left.
-        if goal >= self.cap >> 1 or goal >= s.recv_window:
+        if self.parked or s.session.circuits > 1 or out.session.circuits > 1:
             now = self.circuit.reactor.now_ms
-            self.granted_bytes += goal
             if now - self.granted_ms >= 8:
                 self._grow(now)
+            goal = min(goal, self.cap)
+            if goal <= s.recv_window:
+                return
+        elif goal > CAP_MAX:
+            goal = CAP_MAX
+        goal -= s.recv_window
+        if goal >= GRANT_MIN or goal >= s.recv_window:
+            self.granted_bytes += goal
             s.grant(goal)
 
     cdef void _grow(self, uint64_t now_ms) noexcept:
@@ -108,6 +116,7 @@ cdef class Side(Handler):
 
     cdef void on_gone(self, Stream s) noexcept:
         cdef Circuit c = self.circuit
+        s.session.circuits -= 1
         c.open_sides -= 1
         if c.open_sides == 0:
             c.end()
@@ -129,6 +138,8 @@ cdef class Circuit(Timed):
         self.first = first
         self.second = second
         self.open_sides = 2
+        dialing.session.circuits += 1
+        stopping.session.circuits += 1
         self.opened_at = time.time()
         dialing.handler = first
         stopping.handler = second

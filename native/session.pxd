@@ -1,8 +1,15 @@
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from towpath._native.channel cimport Channel, Opener, Upper
 from towpath._native.core cimport tp_bytequeue, tp_idmap, tp_yamux_header
 from towpath._native.reactor cimport Timed
+
+
+ctypedef struct PingAllowance:
+    int64_t spent                      # milliseconds' worth: a ping is worth 100
+    uint64_t at_ms
+
+cdef bint take_ping(PingAllowance* a, uint64_t now_ms) noexcept
 
 
 cdef class Handler(Timed):
@@ -61,11 +68,12 @@ cdef class Session(Upper):
     cdef uint32_t body_left
     cdef bint body_ends                # its frame carries FIN
     cdef Stream body                   # None: its bytes are dropped
+    cdef int circuits                  # spliced streams among them
+    cdef dict reset_here               # id → bytes the other side may still send on a stream that we reset, or None
     cdef readonly int pins             # reasons to keep the connection though no stream is open
     cdef uint64_t idle_ms              # closed when unused for so long; 0: never
     cdef int strikes
-    cdef double ping_tokens
-    cdef uint64_t ping_at
+    cdef PingAllowance pings
     cdef uint64_t ping_sent_ns
     cdef readonly double rtt_s         # of the last yamux ping, 0: none yet
     cdef object waiting                # deque of streams held back while the channel's queue is long
@@ -85,10 +93,11 @@ cdef class Session(Upper):
     cdef void _ping_frame(self, tp_yamux_header* h) noexcept
     cdef Stream _find(self, uint32_t id)
     cdef bint _was_open(self, uint32_t id) noexcept
+    cdef void remember_reset(self, Stream s) noexcept
+    cdef bint _may_be_late(self, tp_yamux_header* h) noexcept
     cdef Stream _accept(self, tp_yamux_header* h)
     cdef void _end_of(self, Stream s) noexcept
     cdef void _reset_by_peer(self, Stream s) noexcept
-    cdef bint allow_ping(self) noexcept
     cdef Stream open_stream(self, Handler handler)
     cdef void set_negotiated(self, Stream s) noexcept
     cdef void remove(self, Stream s) noexcept

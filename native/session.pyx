@@ -11,7 +11,7 @@ cimport cython
 from collections import deque
 import time
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 
@@ -29,10 +29,17 @@ cdef enum:
     UNNEGOTIATED_MAX = 64      # of them, without a protocol yet
     STRIKES_MAX = 256          # streams refused for these bounds before the connection is closed
     ID_HISTORY = 64            # how far behind the highest id a new one may come: concurrent openers overtake each other
+    LARGEST_WINDOW = 16777216  # nobody grants more
+    RESETS_REMEMBERED = 64
     TURN = 16384               # bytes a held-back stream sends before the next one's turn
 
-cdef double PING_BURST = 50.0
-cdef double PING_PER_S = 10.0
+
+
+cdef bint take_ping(PingAllowance* a, uint64_t now_ms) noexcept:
+    """Takes one of the pings that the other side may still send: a burst of 50, then 10 a second."""
+    a.spent = max(0, a.spent - <int64_t>(now_ms - a.at_ms)) + 100
+    a.at_ms = now_ms
+    return a.spent <= 5000
 
 
 @cython.no_gc
@@ -143,6 +150,8 @@ cdef class Stream:
         """Ends both directions at once; the handler hears nothing more."""
         if self.gone:
             return
+        if not self.fin_received:
+            self.session.remember_reset(self)
         if not (self.first_flags & TP_YAMUX_SYN):
             self.session.channel.put_control(TP_YAMUX_WINDOW_UPDATE, TP_YAMUX_RST, self.id, 0)
         self.session.remove(self)
@@ -190,7 +199,6 @@ cdef class Session(Upper):
         self.owner = owner
         self.idle_ms = idle_ms
         self.next_id = 1 if channel.initiator else 2
-        self.ping_tokens = PING_BURST
         self.opened_at = time.time()
         self.check_idle()
 
@@ -273,8 +281,8 @@ cdef class Session(Upper):
             if h.flags & TP_YAMUX_RST:
                 self._reset_by_peer(s)
                 s = None
-        elif h.length > 16777216:
-            self.violate("a frame for a closed stream is larger than any window")
+        elif not self._may_be_late(h):
+            self.violate("a closed stream's window is overrun")
             return
         self.body_left = h.length
         self.body = s if h.length else None
@@ -315,23 +323,13 @@ cdef class Session(Upper):
 
     cdef void _ping_frame(self, tp_yamux_header* h) noexcept:
         if h.flags & TP_YAMUX_SYN:
-            if not self.allow_ping():
+            if not take_ping(&self.pings, self.channel.reactor.now_ms):
                 self.violate("more pings than 10 a second")
                 return
             self.channel.put_control(TP_YAMUX_PING, TP_YAMUX_ACK, 0, h.length)
         elif self.ping_sent_ns:
             self.rtt_s = (self.channel.reactor.clock_ns() - self.ping_sent_ns) * 1e-9
             self.ping_sent_ns = 0
-
-    cdef bint allow_ping(self) noexcept:
-        """Takes one of the pings that the peer may still send: a burst of 50, then 10 a second."""
-        cdef uint64_t now = self.channel.reactor.now_ms
-        self.ping_tokens = min(PING_BURST, self.ping_tokens + (now - self.ping_at) * 1e-3 * PING_PER_S)
-        self.ping_at = now
-        if self.ping_tokens < 1.0:
-            return False
-        self.ping_tokens -= 1.0
-        return True
 
     cdef Stream _find(self, uint32_t id):
         cdef void* found = tp_idmap_get(&self.streams, id)
@@ -346,6 +344,30 @@ cdef class Session(Upper):
         if (id & 1) == (self.next_id & 1):
             return id < self.next_id
         return id <= self.highest_inbound
+
+    cdef void remember_reset(self, Stream s) noexcept:
+        """What was granted may still be under way, and no more."""
+        if self.reset_here is None:
+            self.reset_here = {}
+        elif len(self.reset_here) >= RESETS_REMEMBERED:
+            del self.reset_here[next(iter(self.reset_here))]
+        self.reset_here[s.id] = s.recv_window
+
+    cdef bint _may_be_late(self, tp_yamux_header* h) noexcept:
+        # Data for a stream that is no more: at most what it had been granted.
+        cdef uint32_t left
+        if h.length > LARGEST_WINDOW:
+            return False
+        if self.reset_here is None or h.stream not in self.reset_here:
+            return True
+        left = self.reset_here[h.stream]
+        if h.length > left:
+            return False
+        if h.flags & (TP_YAMUX_FIN | TP_YAMUX_RST):
+            del self.reset_here[h.stream]
+        else:
+            self.reset_here[h.stream] = left - h.length
+        return True
 
     cdef Stream _accept(self, tp_yamux_header* h):
         # A new inbound stream, or None when it was refused (or the connection closed for it).

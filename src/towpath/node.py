@@ -339,8 +339,14 @@ class Node:
 
     @property
     def listen_addresses(self) -> list[str]:
-        """Where the relay identity is reachable, as multiaddrs with its id."""
-        return [f"{text}/p2p/{self.relay_id}" for text in listening.reachable_at(self._listening, self.settings.network.announce)]
+        """Where the relay identity listens, as multiaddrs with its id."""
+        return [f"{text}/p2p/{self.relay_id}" for text in listening.reachable_at(self._listening, ())]
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where others are told to reach the relay identity: the announced addresses, then those it listens on."""
+        announced = [f"{text}/p2p/{self.relay_id}" for text in self.settings.network.announce]
+        return list(dict.fromkeys([*announced, *self.listen_addresses]))
 
     @property
     def circuit_addresses(self) -> list[str]:
@@ -380,7 +386,7 @@ class Node:
             "mode": str(self._mode),
             "state": "relaying" if relay is not None else "off",
             "why": "relay mode is on" if relay is not None else "relay mode is off; switch it on with --mode cooperative",
-            "addresses": self.listen_addresses,
+            "addresses": self.addresses,
             "circuit_addresses": self.circuit_addresses,
             "reachability": "announced" if self.settings.network.announce else "unknown",
             "circuits_now": len(relay.circuits) if relay is not None else 0,
