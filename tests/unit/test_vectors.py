@@ -1,0 +1,42 @@
+"""The examples of docs/protocol.md: the code reads and writes exactly these bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from towpath.client.ticket import Ticket
+from towpath.client.tunnel import wire
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "tunnel.json").read_text())
+
+
+def test_the_ticket() -> None:
+    found = VECTORS["ticket"]
+    ticket = Ticket(found["peer_id"], tuple(found["relays"]), bytes.fromhex(found["secret"]), found["expires_at"])
+    assert ticket.encode() == found["text"]
+    assert Ticket.decode(found["text"]) == ticket
+
+
+def test_the_opening() -> None:
+    found = VECTORS["opening"]
+    opening = wire.Opening(bytes.fromhex(found["session"]), bytes.fromhex(found["secret"]))
+    assert opening.encode().hex() == found["bytes"]
+    assert wire.Opening.decode(bytes.fromhex(found["bytes"])[2:]) == opening
+
+
+def test_the_answer() -> None:
+    found = VECTORS["answer"]
+    answer = wire.Answer(found["code"], found["why"])
+    assert answer.encode().hex() == found["bytes"]
+    assert wire.Answer.decode(bytes.fromhex(found["bytes"])[2:]) == answer
+
+
+def test_the_frames() -> None:
+    found = VECTORS["frames"]
+    data = found["data"].encode()
+    assert (wire.data_header(len(data)) + data + wire.END).hex() == found["bytes"]
+    reader = wire.FrameReader()
+    assert b"".join(bytes(piece) for piece in reader.feed(bytes.fromhex(found["bytes"]))) == data
+    assert reader.ended
