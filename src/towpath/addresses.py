@@ -88,9 +88,7 @@ _PROTOCOLS: Final = (
     (478, "wss", ""),
     (480, "http", ""),
 )
-_BY_NAME: Final = {name: (code, name, kind) for code, name, kind in _PROTOCOLS} | {
-    "ipfs": (421, "p2p", "peer")
-}
+_BY_NAME: Final = {name: (code, name, kind) for code, name, kind in _PROTOCOLS} | {"ipfs": (421, "p2p", "peer")}
 _BY_CODE: Final = {code: (code, name, kind) for code, name, kind in _PROTOCOLS}
 
 
@@ -140,9 +138,7 @@ def to_text(data: bytes) -> str:
 
 
 def parse(text: str) -> Address:
-    """Endpoint, peer id and relay target of an address that towpath can use: TCP on an IP address or DNS
-    name.
-    """
+    """Endpoint, peer id and relay target of an address that towpath can use: TCP on an IP address or DNS name."""
     parts = [(name, value) for _, name, _, value in _split(text)]
     if parts[0][0] not in ("ip4", "ip6", "dns4", "dns6", "dns"):
         raise AddressError(f"{text!r} must begin with /ip4, /ip6, /dns, /dns4 or /dns6")
@@ -163,21 +159,15 @@ def parse(text: str) -> Address:
         elif name in ("p2p", "p2p-circuit"):
             raise AddressError(f"{text!r} holds a second /{name}; towpath goes through one relay")
         else:
-            raise AddressError(
-                f"{text!r} needs /{name}, which towpath does not speak; use a plain /tcp address"
-            )
+            raise AddressError(f"{text!r} needs /{name}, which towpath does not speak; use a plain /tcp address")
     return Address(host, int(parts[1][1]), family, peer_id, circuit, target_id)
 
 
 def _split(text: str) -> list[tuple[int, str, str, str]]:
     if len(text) > MAX_TEXT:
-        raise AddressError(
-            f"a multiaddr of {len(text)} characters is too long; at most {MAX_TEXT} are allowed"
-        )
+        raise AddressError(f"a multiaddr of {len(text)} characters is too long; at most {MAX_TEXT} are allowed")
     if not text.startswith("/"):
-        raise AddressError(
-            f"{text!r} is not a multiaddr: it must begin with '/', as in /ip4/127.0.0.1/tcp/4001"
-        )
+        raise AddressError(f"{text!r} is not a multiaddr: it must begin with '/', as in /ip4/127.0.0.1/tcp/4001")
     words = text.rstrip("/").split("/")[1:]
     if not words:
         raise AddressError("an empty multiaddr names nothing; write one like /ip4/127.0.0.1/tcp/4001")
@@ -240,9 +230,7 @@ def _decode(name: str, kind: str, raw: bytes) -> str:
 def _check_name(name: str, raw: bytes) -> None:
     printable = all(0x21 <= b <= 0x7E and b != 0x2F for b in raw)
     if not 1 <= len(raw) <= 253 or not printable:
-        raise AddressError(
-            f"{raw[:64]!r} is not a name for /{name}: 1 to 253 printable characters without '/'"
-        )
+        raise AddressError(f"{raw[:64]!r} is not a name for /{name}: 1 to 253 printable characters without '/'")
 
 
 def _check_peer_id(raw: bytes, text: str | None = None) -> None:

@@ -19,9 +19,7 @@ def encode(value: Value) -> bytes:
 
 
 def decode(data: bytes) -> Value:
-    """The value that `data` encodes; ValueError unless `data` is exactly its canonical encoding, without
-    tags.
-    """
+    """The value that `data` encodes; ValueError unless `data` is exactly its canonical encoding, without tags."""
     try:
         value: Value = cbor2.loads(data, max_depth=16, allow_indefinite=False, allow_duplicate_keys=False)
         _check(value)

@@ -1,6 +1,5 @@
 """The one tree of errors: each says what happened and what to do. Anyone may raise and catch them."""
 
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
 """Ed25519 identities and the key files that hold them.
 
 A key file holds the private key as libp2p marshals it (protobuf, 68 bytes), so that other implementations can
-read it. It is created atomically with mode 0600 and refused when others may read it. Blocking file access:
-call
+read it. It is created atomically with mode 0600 and refused when others may read it. Blocking file access: call
 from a thread or before the loop runs.
 """
 
@@ -25,9 +24,7 @@ _PUBLIC_PREFIX: Final = b"\x08\x01\x12\x20"
 
 
 class Identity:
-    """An Ed25519 key pair. `seed` is the 32-byte private key, `peer_id` the id's bytes, `text` its usual
-    form.
-    """
+    """An Ed25519 key pair. `seed` is the 32-byte private key, `peer_id` the id's bytes, `text` its usual form."""
 
     __slots__ = ("peer_id", "public_key", "seed", "text")
 

@@ -28,9 +28,7 @@ MAX_RELAYS: Final = 8
 
 
 def light_settings(data: Path, bootstrap: Sequence[str]) -> Settings:
-    """The settings of a light node: those of `data`, without relaying or listening, and with more relays to
-    know.
-    """
+    """The settings of a light node: those of `data`, without relaying or listening, and with more relays to know."""
     settings = Settings.load(data=data)
     known = [*bootstrap, *settings.discovery.bootstrap]
     log_level = settings.log.level if "log.level" in settings.given else "warning"

@@ -1,6 +1,4 @@
-"""How commands print what they found: JSON, tables, and numbers as people read them. The only place that
-uses rich.
-"""
+"""How commands print what they found: JSON, tables, and numbers as people read them. The only place that uses rich."""
 
 from __future__ import annotations
 

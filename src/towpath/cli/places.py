@@ -1,6 +1,4 @@
-"""Where things are on this machine: the data directory, its lock, the files in it that tell of a running
-node.
-"""
+"""Where things are on this machine: the data directory, its lock, the files in it that tell of a running node."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def data_directory(option: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def locked(directory: Path, taken: str) -> Iterator[None]:
-    """Makes the directory (0700) and holds it for this process; TowpathError(taken) when another process
-    does.
-    """
+    """Makes the directory (0700) and holds it for this process; TowpathError(taken) when another process does."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -66,9 +62,7 @@ def replace_file(path: Path, content: dict[str, Any]) -> None:
 
 
 def open_files() -> int | None:
-    """Raises this process's limit of open files as far as it may go and returns it; None when there is
-    none.
-    """
+    """Raises this process's limit of open files as far as it may go and returns it; None when there is none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         # Some systems allow less than they say.

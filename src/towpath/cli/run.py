@@ -151,9 +151,7 @@ def _greeting(settings: Settings, data: Path, node: Node) -> str:
 
 
 def overrides(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the options of a command line stand for; the option of its own name wins over
-    --set.
-    """
+    """The settings that the options of a command line stand for; the option of its own name wins over --set."""
     found: dict[str, Any] = {}
     for assignment in options.set:
         key, equals, value = assignment.partition("=")

@@ -39,9 +39,7 @@ def share(
     data: Path | None,
     as_json: bool,
 ) -> int:
-    """Shares `service` until stopped, until the ticket expires, or with `once` until one connection was
-    served.
-    """
+    """Shares `service` until stopped, until the ticket expires, or with `once` until one connection was served."""
     try:
         allowed = [peer_id_to_text(peer_id_to_bytes(peer)) for peer in allow]
     except AddressError as e:

@@ -61,9 +61,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelaySettings(_Section, frozen=True):
-    """`relay.*`. A limit that is None is unlimited; sizes in bytes, rates in bytes per second, times in
-    seconds.
-    """
+    """`relay.*`. A limit that is None is unlimited; sizes in bytes, rates in bytes per second, times in seconds."""
 
     mode: RelayMode
     max_bandwidth_per_hour: int | None
@@ -223,9 +221,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**built, given=given)  # type: ignore[arg-type]
 
     def changed(self, changes: Mapping[str, object], *, source: str = "a change") -> Settings:
-        """These settings with some keys set anew; defaults follow a change of the mode. Raises
-        SettingsError.
-        """
+        """These settings with some keys set anew; defaults follow a change of the mode. Raises SettingsError."""
         given = dict(self.given)
         for name, value in changes.items():
             given[name] = (_check(name, value, source), source)
@@ -247,9 +243,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.given[name][1] if name in self.given else "default"
 
     def without_effect_yet(self) -> list[Key]:
-        """The keys that somebody set although this version only checks them; unlimited and none ask for
-        nothing.
-        """
+        """The keys that somebody set although this version only checks them; unlimited and none ask for nothing."""
         return [KEYS[name] for name in self.given if KEYS[name].later and self.get(name) is not None]
 
 

@@ -87,9 +87,7 @@ class Share:
         self._scratch = new_scratch()
 
     async def serve(self, stream: Stream) -> None:
-        """Checks what the opener says first, then carries one connection. Ends with the stream closed or
-        reset.
-        """
+        """Checks what the opener says first, then carries one connection. Ends with the stream closed or reset."""
         try:
             async with asyncio.timeout(OPENING_TIMEOUT):
                 opening = Opening.decode(await read_message(stream))
@@ -161,9 +159,7 @@ class Share:
 
 
 class Opener:
-    """Listens on this machine and carries each connection to the sharer of `ticket`, through one of its
-    relays.
-    """
+    """Listens on this machine and carries each connection to the sharer of `ticket`, through one of its relays."""
 
     _listener: socket.socket
 

@@ -135,9 +135,7 @@ def data_header(size: int) -> bytes:
 
 
 class FrameReader:
-    """Takes the bytes of a stream in any pieces and gives the data in them, without waiting for the end of
-    a frame.
-    """
+    """Takes the bytes of a stream in any pieces and gives the data in them, without waiting for the end of a frame."""
 
     __slots__ = ("_header", "_left", "ended")
 
@@ -148,9 +146,7 @@ class FrameReader:
         """Has END come?"""
 
     def feed(self, data: bytes) -> list[memoryview]:
-        """The pieces of connection data in `data`, which they borrow. TunnelProtocolError when it breaks
-        the rules.
-        """
+        """The pieces of connection data in `data`, which they borrow. TunnelProtocolError when it breaks the rules."""
         out: list[memoryview] = []
         view = memoryview(data)
         at, size = 0, len(data)
