@@ -24,13 +24,15 @@ _PER_RESERVATION = Bound(12, 6)
 _AT_REST = Bound(45, 40)
 _START = Bound(0.5, 0.25, absolute_time=True)
 _REST_SECONDS = 3.0
+_COUNTS = {"go": 3000, "rust": 3000, "js": 200}
+"""As many as the other relays take."""
 
 
 def test_memory_of_idle_reservations(
     relay_name: str, built: Programs, generator: Generator, form: Form, judge: Judge, tmp_path: Path
 ) -> None:
     ours = relay_name == "towpath"
-    count = 2000 if form.short else 10_000 if ours else 3000
+    count = _COUNTS.get(relay_name, 2000 if form.short else 10_000)
     with open_relay(relay_name, built, tmp_path) as relay:
         idle = generator.idle(relay, count)
     judge(
