@@ -39,7 +39,6 @@ __all__ = ["Node"]
 
 SWITCH_INTERVAL_S: Final = 0.0002
 """How long another Python thread may keep the interpreter from the data plane while we relay (Python's default: 5 ms)."""
-RESERVATIONS_HELD: Final = 2
 _log = get_logger("node")
 Handler = Callable[[Stream], Awaitable[None]]
 
@@ -193,7 +192,14 @@ class Node:
     async def reserve(self, relay: str, *, keep: bool = True, timeout: float = 30.0) -> HeldReservation:
         """Reserves at a relay (multiaddr with /p2p/ID), so that others reach us through it. With `keep` it is refreshed, and
         asked for anew when lost, until `release`. RelayError when refused, DialError when unreachable."""
-        held = self._reservation_at(relay, keep)
+        address = parse(relay)
+        if address.circuit or address.peer_id is None:
+            raise DialError(f"{relay} is not a relay's own address; it must end in /p2p/ and the relay's id")
+
+        async def connect() -> Session:
+            return await self._dialer.connect(address)
+
+        held = HeldReservation(address.peer_id, relay, connect, keep)
         self._held.append(held)
         try:
             await held.start(timeout)
@@ -202,23 +208,6 @@ class Node:
             await held.stop()
             raise
         return held
-
-    def stay_reachable(self) -> None:
-        """Reserves at the first two bootstrap relays, in the background and for as long as the node runs."""
-        for relay in self.settings.discovery.bootstrap[:RESERVATIONS_HELD]:
-            held = self._reservation_at(relay, True)
-            self._held.append(held)
-            held.start_trying()
-
-    def _reservation_at(self, relay: str, keep: bool) -> HeldReservation:
-        address = parse(relay)
-        if address.circuit or address.peer_id is None:
-            raise DialError(f"{relay} is not a relay's own address; it must end in /p2p/ and the relay's id")
-
-        async def connect() -> Session:
-            return await self._dialer.connect(address)
-
-        return HeldReservation(address.peer_id, relay, connect, keep)
 
     async def release(self, held: HeldReservation) -> None:
         """Gives a reservation up."""

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
 
 from towpath._native.endpoint import pin_session
 from towpath.addresses import peer_id_to_text, to_text
@@ -69,14 +69,9 @@ class HeldReservation:
             raise TimeoutExpired(
                 f"relay {self.relay_id} did not grant a reservation within {timeout:g} s; check its address or try another"
             ) from error
-        self._begin(self._keep_up() if self._keep else self._hold())
-
-    def start_trying(self) -> None:
-        """Keeps trying until it is reserved, and from then on keeps it."""
-        self._begin(self._keep_up())
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._task = asyncio.create_task(work, name=f"reservation {self.relay_id}")
+        self._task = asyncio.create_task(
+            self._keep_up() if self._keep else self._hold(), name=f"reservation {self.relay_id}"
+        )
 
     async def stop(self) -> None:
         """Gives it up. The relay notices when the connection closes."""
