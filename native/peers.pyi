@@ -1,0 +1,16 @@
+from typing_extensions import disjoint_base
+
+from towpath._native.hop import Reservation
+from towpath._native.session import Session
+
+@disjoint_base
+class Peer:
+    def __init__(self, id: bytes) -> None: ...
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def sessions(self) -> list[Session]: ...
+    @property
+    def reservation(self) -> Reservation | None: ...
+    @property
+    def circuits(self) -> int: ...
