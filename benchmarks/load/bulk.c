@@ -22,6 +22,9 @@ void measure_bulk(const plan *p) {
     own = cpu_ns(0);
     started = now_ns();
     run_for(&f, p->seconds);
+    if (flows_received(&f) == bytes)
+        die("nothing arrived any more after %llu bytes; the first flow has sent %llu and may send %zu",
+            (unsigned long long)bytes, (unsigned long long)f.all[0].sent, end_room(f.all[0].from));
     printf("{\"bytes\": %llu, \"seconds\": %.6f, \"cpu_ns\": %llu, \"load_cpu_ns\": %llu}\n",
            (unsigned long long)(flows_received(&f) - bytes), (double)(now_ns() - started) / 1e9,
            (unsigned long long)(cpu_ns(p->relay) - cpu), (unsigned long long)(cpu_ns(0) - own));
