@@ -10,10 +10,11 @@ are DIRECTORY/FRAME.
 import os
 import struct
 import sys
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tests.peerlab import circuit, yamux
 from tests.peerlab.keys import Identity
@@ -124,7 +125,7 @@ def _open_circuit(dialer: Peer, listener: Peer) -> None:
 def relay(frame: int, count: int, recording: Path) -> None:
     """One circuit, 2 × `count` frames."""
     loop = Loop()
-    endpoint = Endpoint(Reactor(loop, "openssl"), bytes(32))
+    endpoint = Endpoint(Reactor(cast(AbstractEventLoop, loop), "openssl"), bytes(32))
     endpoint.ask_identify = False
     service = endpoint.start_relaying(Policy())
     dialer, listener = Peer(endpoint, loop), Peer(endpoint, loop)
