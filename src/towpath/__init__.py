@@ -13,7 +13,12 @@ __version__ = "0.1.0"
 
 __all__ = ["Node", "RelayMode", "Settings", "Stream", "__version__"]
 
-_HOME = {"Node": "towpath.node", "RelayMode": "towpath.settings", "Settings": "towpath.settings", "Stream": "towpath.stream"}
+_HOME = {
+    "Node": "towpath.node",
+    "RelayMode": "towpath.settings",
+    "Settings": "towpath.settings",
+    "Stream": "towpath.stream",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,8 +27,11 @@ def open_files() -> int | None:
 
 
 def open_listeners(endpoint: Endpoint, addresses: Iterable[str], *, move: bool) -> list[tuple[str, int]]:
-    """Listens on every multiaddr (`/ip4/…/tcp/…`, `/ip6/…/tcp/…`); (IP address, port) of each. `move`: a taken port becomes the next free
-    one. A machine without IPv6 is no error as long as something else listens. OSError, with a sentence, otherwise."""
+    """Listens on every multiaddr (`/ip4/…/tcp/…`, `/ip6/…/tcp/…`); (IP address, port) of each.
+
+    `move`: a taken port becomes the next free one. A machine without IPv6 is no error as long as something else
+    listens. OSError, with a sentence, otherwise.
+    """
     opened: list[tuple[str, int]] = []
     missing: OSError | None = None
     for text in addresses:
@@ -56,14 +59,17 @@ def _listen(endpoint: Endpoint, host: str, port: int, move: bool) -> int:
                 reason = os.strerror(error.errno or 0).lower()
                 raise OSError(
                     error.errno,
-                    f"cannot listen on {host} port {candidate}: {reason}; choose another address with --listen or network.listen",
+                    f"cannot listen on {host} port {candidate}: {reason}; "
+                    "choose another address with --listen or network.listen",
                 ) from error
     raise OSError(errno.EADDRINUSE, f"no free port from {port} on; choose one with --listen or network.listen")
 
 
 def reachable_at(listening: Iterable[tuple[str, int]], announced: Iterable[str]) -> list[str]:
-    """Multiaddrs of what listens: the announced ones first; a wildcard stands for the machine's own addresses, public ones if it has any,
-    else private ones, else loopback."""
+    """Multiaddrs of what listens, the announced ones first.
+
+    A wildcard stands for the machine's own addresses: public ones if it has any, else private ones, else loopback.
+    """
     found = list(announced)
     for host, port in listening:
         ip = ipaddress.ip_address(host)

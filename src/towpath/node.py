@@ -1,7 +1,7 @@
 """The node: builds the parts from Settings, starts and stops them. Everything else is behind it.
 
-A node has two identities that never meet on one connection: the relay's, public, which listens and relays; and the peer's,
-which friends know, which reserves and dials at relays.
+A node has two identities that never meet on one connection: the relay's, public, which listens and relays; and the
+peer's, which friends know, which reserves and dials at relays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from towpath import __version__, listening, overview
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
-from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes, to_text
+from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes
 from towpath.client.dialing import Dialer, deadline
 from towpath.client.relaying import STOP, open_stream
 from towpath.client.reservations import HeldReservation
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 SWITCH_INTERVAL_S: Final = 0.0002
-"""How long another Python thread may keep the interpreter from the data plane while we relay (Python's default: 5 ms)."""
+"""How long another Python thread may keep the interpreter from the data plane while we relay (default: 5 ms)."""
 _log = get_logger("node")
 Handler = Callable[[Stream], Awaitable[None]]
 
@@ -57,7 +57,6 @@ class Node:
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: list[HeldReservation] = []
         self._started = 0.0
-        self._relaying_since: float | None = None
         self._switch_interval: float | None = None
         self._listening: list[tuple[str, int]] = []
         self._closed = False
@@ -74,7 +73,10 @@ class Node:
         await self.close()
 
     async def start(self) -> None:
-        """Opens the listeners and begins to relay, as the settings say. OSError when an address cannot be listened on."""
+        """Opens the listeners and begins to relay, as the settings say.
+
+        OSError when an address cannot be listened on.
+        """
         relay_key, peer_key = self._identities()
         loop = asyncio.get_running_loop()
         agent = f"towpath/{__version__}"
@@ -105,7 +107,7 @@ class Node:
         """Takes no new connections and waits until no circuit is open, at most `grace` seconds."""
         self._relay.stop_listening()
         until = time.monotonic() + grace
-        while self._relay.relay is not None and self._relay.relay.circuits and time.monotonic() < until:
+        while self._relay.relay is not None and self._relay.relay.circuits and time.monotonic() < until:  # noqa: ASYNC110 - circuits end natively
             await asyncio.sleep(0.05)
 
     async def close(self) -> None:
@@ -134,7 +136,7 @@ class Node:
         return load_or_create(self._data / "relay.key"), load_or_create(self._data / "peer.key")
 
     def _spawn(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[assignment]
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -160,7 +162,6 @@ class Node:
             return
         self._relay.start_relaying(Admission(self.settings.relay))
         self._tell_addresses()
-        self._relaying_since = time.time()
         self._switch_interval = sys.getswitchinterval()
         sys.setswitchinterval(min(self._switch_interval, SWITCH_INTERVAL_S))
         _log.info("relaying", mode=str(self._mode), addresses=self.listen_addresses)
@@ -169,7 +170,6 @@ class Node:
         if self._relay.relay is None:
             return
         self._relay.stop_relaying()
-        self._relaying_since = None
         if self._switch_interval is not None:
             sys.setswitchinterval(self._switch_interval)
         _log.info("not_relaying")
@@ -190,8 +190,11 @@ class Node:
     # --- a user of relays ----------------------------------------------------------------------
 
     async def reserve(self, relay: str, *, keep: bool = True, timeout: float = 30.0) -> HeldReservation:
-        """Reserves at a relay (multiaddr with /p2p/ID), so that others reach us through it. With `keep` it is refreshed, and
-        asked for anew when lost, until `release`. RelayError when refused, DialError when unreachable."""
+        """Reserves at a relay (multiaddr with /p2p/ID), so that others reach us through it.
+
+        With `keep` it is refreshed, and asked for anew when lost, until `release`. RelayError when refused, DialError
+        when unreachable.
+        """
         address = parse(relay)
         if address.circuit or address.peer_id is None:
             raise DialError(f"{relay} is not a relay's own address; it must end in /p2p/ and the relay's id")
@@ -224,8 +227,10 @@ class Node:
         return any(held.relay_id == text and held.state != "released" for held in self._held)
 
     def set_stream_handler(self, protocol: str, handler: Handler | None) -> None:
-        """Serves a protocol: `await handler(stream)` runs for each inbound stream; an exception in it resets the stream.
-        None stops serving it."""
+        """Serves a protocol: `await handler(stream)` runs for each inbound stream; None stops serving it.
+
+        An exception in it resets the stream; otherwise the handler closes it, or leaves that to others.
+        """
         if handler is None:
             self._handlers.pop(protocol, None)
             self._peer.set_handler(protocol, None)
@@ -246,12 +251,15 @@ class Node:
         except TowpathError as error:
             stream.reset()
             _log.info("stream_ended", protocol=stream.protocol, error=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - the application's own, whatever it is; logged with its trace
             stream.reset()
             _log.exception("stream_handler_failed", protocol=stream.protocol)
 
     async def connect(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
-        """A stream to a peer at a multiaddr, direct (`/ip4/…/tcp/…/p2p/ID`) or through a relay (`…/p2p-circuit/p2p/ID`)."""
+        """A stream to a peer at a multiaddr.
+
+        Direct (`/ip4/…/tcp/…/p2p/ID`) or through a relay (`…/p2p-circuit/p2p/ID`).
+        """
         address = parse(target)
         if address.circuit:
             return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
@@ -262,16 +270,22 @@ class Node:
     async def connect_to_peer_via_relay(
         self, target: str, protocol: str, via: str | None = None, timeout: float = 30.0
     ) -> Stream:
-        """A stream to a peer (id, or circuit multiaddr) through a relay: `via` (multiaddr, or id of a relay we know), else the
-        circuit's, else the relays we are connected to and the bootstrap relays in turn. RelayError is the last relay's refusal;
-        NoRelaysAvailable says what was tried."""
+        """A stream to a peer (id, or circuit multiaddr) through a relay.
+
+        The relay is `via` (multiaddr, or id of a relay we know), else the circuit's, else the relays we are connected
+        to and the bootstrap relays in turn. RelayError is the last relay's refusal; NoRelaysAvailable says what was
+        tried.
+        """
         async with deadline(timeout, f"connecting to {target}"):
             session = await self._session_through_relays(target, via)
             return Stream(await open_stream(session, protocol))
 
     async def connect_with_fallback(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
-        """A stream to a peer through whichever relay works. A direct connection is made only to an address given as `target`
-        and only when `client.allow_direct` is `always`."""
+        """A stream to a peer through whichever relay works.
+
+        A direct connection is made only to an address given as `target`, and only when `client.allow_direct` is
+        `always`.
+        """
         address = None if "/" not in target else parse(target)
         if address is None or address.circuit:
             return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
@@ -361,9 +375,7 @@ class Node:
 
     def peers(self) -> list[dict[str, Any]]:
         """A row for each connection. Addresses are shown with `log.addresses` only."""
-        return overview.peer_rows(
-            [("relay", self._relay), ("peer", self._peer)], addresses=self.settings.log.addresses
-        )
+        return overview.peer_rows([("relay", self._relay), ("peer", self._peer)], addresses=self.settings.log.addresses)
 
     def relays(self) -> list[dict[str, Any]]:
         """A row for each relay that we use or could use, with the reasons."""
@@ -383,7 +395,9 @@ class Node:
             "relay_id": self.relay_id,
             "mode": str(self._mode),
             "state": "relaying" if relay is not None else "off",
-            "why": "relay mode is on" if relay is not None else "relay mode is off; switch it on with --mode cooperative",
+            "why": "relay mode is on"
+            if relay is not None
+            else "relay mode is off; switch it on with --mode cooperative",
             "addresses": self.addresses,
             "circuit_addresses": self.circuit_addresses,
             "reachability": "announced" if self.settings.network.announce else "unknown",

@@ -1,4 +1,4 @@
-"""What a node says of itself: the rows and figures behind `status`, `circuits`, `peers`, `reservations` and `relays`."""
+"""What a node says of itself: rows and figures behind `status`, `circuits`, `peers`, `reservations` and `relays`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ __all__ = ["Stream"]
 class Stream:
     """One stream of a named protocol.
 
-    One task may read while another writes. Leaving `async with` closes the stream, an exception in it resets the stream.
+    One task may read while another writes. Leaving `async with` closes the stream; an exception in it resets the
+    stream.
     """
 
     __slots__ = ("_native", "peer_id", "protocol", "via")

@@ -30,7 +30,10 @@ _FAMILIES: Final = {
 
 
 async def resolve(address: Address) -> list[tuple[str, int]]:
-    """(IP address, port) pairs of a multiaddr's transport part, in the resolver's order. AddressError when the name has none."""
+    """(IP address, port) pairs of a multiaddr's transport part, in the resolver's order.
+
+    AddressError when the name has none.
+    """
     if address.family in ("ip4", "ip6"):
         return [(address.host, address.port)]
     loop = asyncio.get_running_loop()
@@ -39,7 +42,9 @@ async def resolve(address: Address) -> list[tuple[str, int]]:
             address.host, address.port, family=_FAMILIES[address.family], type=socket.SOCK_STREAM
         )
     except socket.gaierror as error:
-        raise AddressError(f"{address.host} cannot be resolved ({error.strerror}); check the name and the network") from error
+        raise AddressError(
+            f"{address.host} cannot be resolved ({error.strerror}); check the name and the network"
+        ) from error
     return list(dict.fromkeys((str(info[4][0]), address.port) for info in found))
 
 
@@ -90,10 +95,10 @@ class Dialer:
                     waiting, timeout=_HEAD_START_S if left else None, return_when=asyncio.FIRST_COMPLETED
                 )
                 for future in done:
-                    error = future.exception()
-                    if error is None:
+                    failure = future.exception()
+                    if failure is None:
                         return future.result()
-                    errors.append(str(error))
+                    errors.append(str(failure))
         finally:
             for future in waiting:
                 future.add_done_callback(_close_late)

@@ -43,7 +43,10 @@ async def open_stream(session: Session, protocol: str) -> AppStream:
 
 
 async def read_message(stream: AppStream) -> bytes:
-    """One length-prefixed message, without its prefix; what follows it stays in the stream. ValueError when it is none."""
+    """One length-prefixed message, without its prefix; what follows it stays in the stream.
+
+    ValueError when it is none.
+    """
     data = b""
     while True:
         framing = messages.message_length(data) if data else None

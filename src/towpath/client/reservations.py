@@ -29,7 +29,10 @@ _log = get_logger("client")
 
 
 def refresh_after(ttl_s: float) -> float:
-    """Seconds after which to refresh a reservation that lives `ttl_s` longer: at three quarters, at the latest 2 min before its end."""
+    """Seconds after which to refresh a reservation that lives `ttl_s` longer.
+
+    At three quarters of it; of a long one, at the latest 2 min before its end.
+    """
     return max(0.5, min(ttl_s * 0.75, ttl_s - 120.0)) if ttl_s > 480.0 else max(0.5, ttl_s * 0.75)
 
 
@@ -42,7 +45,9 @@ def back_off(failures: int, jitter: float) -> float:
 class HeldReservation:
     """One relay that we are reachable through. `state` is `connecting`, `active`, `lost` or `released`."""
 
-    def __init__(self, relay_id: bytes, relay_address: str, connect: Callable[[], Awaitable[Session]], keep: bool) -> None:
+    def __init__(
+        self, relay_id: bytes, relay_address: str, connect: Callable[[], Awaitable[Session]], keep: bool
+    ) -> None:
         self.relay_id: Final = peer_id_to_text(relay_id)
         self.relay_address: Final = relay_address
         self.state = "connecting"

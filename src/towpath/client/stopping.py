@@ -1,4 +1,7 @@
-"""Circuits that others open to us: STOP from a relay, then an end-to-end handshake inside (libp2p specs, relay/circuit-v2.md)."""
+"""Circuits that others open to us: STOP from a relay, then an end-to-end handshake inside.
+
+Source: libp2p specs, relay/circuit-v2.md.
+"""
 
 from __future__ import annotations
 

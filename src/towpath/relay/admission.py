@@ -1,4 +1,4 @@
-"""Who may reserve and who may connect. A pure function of the settings and the numbers passed in; asked by native/hop.pyx."""
+"""Who may reserve and who may connect: a pure function of settings and numbers, asked by native/hop.pyx."""
 
 from __future__ import annotations
 
