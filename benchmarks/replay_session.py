@@ -20,6 +20,7 @@ from tests.peerlab import circuit, yamux
 from tests.peerlab.keys import Identity
 from tests.peerlab.noise import TAG, Cipher, Handshake, payload
 from tests.peerlab.upgrade import NOISE, YAMUX, proposal
+
 from towpath._native.endpoint import Endpoint
 from towpath._native.hop import Verdict
 from towpath._native.reactor import Reactor
