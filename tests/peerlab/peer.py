@@ -12,7 +12,6 @@ from tests.peerlab import circuit
 from tests.peerlab.circuit import HOP, STOP, Answer, HopType, Refused, Reservation, Status, StopType
 from tests.peerlab.identify import IDENTIFY, PUSH, Identify
 from tests.peerlab.keys import Identity
-from tests.peerlab.multiaddr import to_bytes
 from tests.peerlab.patience import Changes
 from tests.peerlab.protobuf import prefixed
 from tests.peerlab.session import Session, Stream, StreamLost, StreamReset
@@ -177,9 +176,7 @@ async def answer_stop(link: Link, stream: Stream) -> None:
 
 
 async def answer_identify(link: Link, stream: Stream) -> None:
-    host, port = link.wire.remote
-    observed = to_bytes(f"/ip{6 if ':' in host else 4}/{host}/tcp/{port}")
-    own = Identify(link.peer.identity.public_pb, [], sorted(link.peer.handlers), observed)
+    own = Identify(link.peer.identity.public_pb, [], sorted(link.peer.handlers), link.wire.observed)
     await stream.write(prefixed(own.encode()), fin=True)
 
 
@@ -273,7 +270,7 @@ class Peer:
         return link
 
     def adopt(self, secure: Secure, *, initiator: bool) -> Link:
-        """Makes a connection that was upgraded elsewhere (or over a circuit) one of this peer's."""
+        """Makes a connection that was upgraded elsewhere, such as over a circuit, one of this peer's."""
         link = Link(secure, self, initiator=initiator)
         if self.record:
             link.heard = bytearray()

@@ -45,7 +45,7 @@ class Stream:
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    async def read(self, size: int) -> bytes:
+    async def read(self, size: int, patience: float | None = None) -> bytes:
         """Exactly `size` bytes; EOFError when a FIN came before, StreamReset when a reset did."""
         parts, left = [], size
         while left:
@@ -53,7 +53,7 @@ class Stream:
                 raise EOFError(f"{self} ended {left} bytes short of {size}")
             if not self.inbox:
                 self._check()
-                await self._more()
+                await self._more(patience)
             parts.append(self._take(min(left, len(self.inbox))))
             left -= len(parts[-1])
         return b"".join(parts)
@@ -118,9 +118,9 @@ class Stream:
     def _over(self) -> bool:
         return self.fin or self._cut
 
-    async def _more(self) -> None:
+    async def _more(self, patience: float | None = None) -> None:
         had = self.received
-        await self._until(lambda: self.received > had or self._over, f"bytes on {self}")
+        await self._until(lambda: self.received > had or self._over, f"bytes on {self}", patience)
 
     async def _until(self, holds: Callable[[], bool], what: str, patience: float | None = None) -> None:
         await self.changes.until(holds, what, patience)
@@ -172,6 +172,11 @@ class Stream:
 
     async def reset(self) -> None:
         await self.session.send(yamux.data(self.id, flags=RST))
+        self.session.forget(self)
+
+    def reset_soon(self) -> None:
+        """`reset` for where nothing can be awaited."""
+        self.session.post(yamux.data(self.id, flags=RST))
         self.session.forget(self)
 
     def grant(self, size: int) -> None:
@@ -310,7 +315,9 @@ class Session:
         self._end("left")
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.violations += [f"not foreseen: {failure!r}" for failure in results if isinstance(failure, Exception)]
+        self._tasks.clear()
         if abruptly:
             self.wire.abort()
         else:

@@ -7,6 +7,7 @@ import struct
 from ipaddress import ip_address
 from typing import Self
 
+from tests.peerlab.multiaddr import to_bytes
 from tests.peerlab.patience import PATIENCE, eventually, within
 
 _READ = 1 << 18
@@ -63,6 +64,12 @@ class Wire:
     def remote(self) -> tuple[str, int]:
         host, port = self.sock.getpeername()[:2]
         return host, port
+
+    @property
+    def observed(self) -> bytes:
+        """The other side's address as a multiaddr."""
+        host, port = self.remote
+        return to_bytes(f"/ip{6 if ':' in host else 4}/{host}/tcp/{port}")
 
     async def send(self, data: bytes) -> None:
         """Returns when the kernel has taken it all; in pieces, when it has taken all but the last."""
@@ -135,7 +142,7 @@ class Wire:
 
 
 def unread_between(receiver: tuple[str, int], sender: tuple[str, int]) -> int:
-    """Bytes that the receiver's end of a connection on this machine holds and its process has not read (sock_diag(7))."""
+    """Bytes that the receiver's end of a connection on this machine holds, unread by its process (sock_diag(7))."""
     v6 = ":" in receiver[0]
     ends = [ip_address(host).packed.ljust(16, b"\0") for host, _ in (receiver, sender)]
     request = struct.pack("=BBBBI", socket.AF_INET6 if v6 else socket.AF_INET, socket.IPPROTO_TCP, 0, 0, _ANY)
