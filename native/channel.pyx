@@ -489,7 +489,8 @@ cdef class SocketChannel(Channel):
 
 @cython.no_gc
 cdef class MemoryChannel(Channel):
-    """A channel between two pieces of a program (Endpoint.over_memory): bytes come in by `receive`, bytes to send go to `sent`."""
+    """A channel between two pieces of a program (Endpoint.over_memory): bytes come in by `receive`, bytes to send go to `sent`,
+    which must not call back, and returns how many it took (None: all). When it took less than all, `resume` says that it takes more."""
 
     def receive(self, bytes data not None):
         """Feeds received bytes and flushes the answers."""
@@ -508,6 +509,14 @@ cdef class MemoryChannel(Channel):
         """The other end is gone."""
         self.fail("the other side closed the connection")
 
+    def resume(self):
+        """`sent` takes bytes again."""
+        self.on_flush()
+
     cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept:
-        self.sent(p[:n])
-        return n
+        cdef object taken = self.sent(p[:n])
+        return n if taken is None else <ssize_t>taken
+
+    cdef void waiting_to_send(self, bint waiting) noexcept:
+        if not waiting and self.open:
+            self.cancel_timer()
