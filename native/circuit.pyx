@@ -68,6 +68,9 @@ cdef class Side(Handler):
             return
         if out.pending.capacity or out.session.channel.above_high:
             self.parked = True
+            if out.session.channel.above_high:
+                # Even with nothing pending: once the channel has drained, its turn asks here again.
+                out.session.wait_for_channel(out)
             return
         if goal <= s.recv_window:
             return

@@ -88,16 +88,15 @@ cdef class Stream:
         cdef size_t k
         if self.gone or self.fin_sent or self.fin_pending:
             return -1
-        if tp_bytequeue_size(&self.pending) == 0:
-            k = min(n, <size_t>self.send_window)
-            if k and not self.session.channel_full():
-                if self._put(p, k, headroom) != 0:
-                    return -1
-                p += k
-                n -= k
-        if n:
-            return self._park(p, n)
-        return 0
+        while n and self.send_window and tp_bytequeue_size(&self.pending) == 0 and not self.session.channel_full():
+            k = min(min(n, <size_t>self.send_window), <size_t>QUEUE_HIGH)
+            if self._put(p, k, headroom) != 0:
+                return -1
+            p += k
+            n -= k
+        if self.gone:
+            return -1              # looking whether the channel is full flushed it, and it turned out to be dead
+        return self._park(p, n) if n else 0
 
     cdef int _put(self, uint8_t* p, size_t n, bint headroom) noexcept:
         cdef uint16_t flags = self.first_flags
@@ -115,7 +114,8 @@ cdef class Stream:
         return -1 if self.gone else 0
 
     cdef bint pump(self, size_t most) noexcept:
-        """Sends up to `most` pending bytes. True when it is still held back by the channel alone."""
+        """Sends up to `most` pending bytes now that the channel has drained, and tells the handler. True when it is still held
+        back by the channel alone."""
         cdef size_t before, k
         cdef Handler handler = self.handler
         if self.gone:
@@ -130,7 +130,7 @@ cdef class Stream:
         if tp_bytequeue_size(&self.pending) == 0 and self.fin_pending:
             self.fin_pending = False
             self.close_write()
-        elif k:
+        if not self.gone:
             handler.on_window(self)
         return not self.gone and self.send_window != 0 and tp_bytequeue_size(&self.pending) != 0
 
@@ -313,7 +313,7 @@ cdef class Session(Upper):
             s.send_window += h.length
             if tp_bytequeue_size(&s.pending):
                 self.wait_for_channel(s)
-                if not self.channel_full():
+                if not self.channel_full() and not self.channel.above_high:
                     self.on_drained()
             if not s.gone:
                 handler = s.handler
@@ -450,6 +450,7 @@ cdef class Session(Upper):
 
     cdef void remove(self, Stream s) noexcept:
         cdef Handler handler = s.handler
+        cdef bint known
         if s.gone:
             return
         s.gone = True
@@ -459,16 +460,20 @@ cdef class Session(Upper):
         if s.inbound:
             self.inbound_count -= 1
             self.set_negotiated(s)
-        if tp_idmap_remove(&self.streams, s.id) != NULL:
-            Py_DECREF(s)
+        known = tp_idmap_remove(&self.streams, s.id) != NULL
         handler.on_gone(s)
         self.check_idle()
+        if known:
+            Py_DECREF(s)           # last: who called may have no reference but the one that on_gone let go
 
     cdef void wait_for_channel(self, Stream s) noexcept:
         if not s.waiting:
             s.waiting = True
             if self.waiting is None:
                 self.waiting = deque()
+            elif len(self.waiting) > 2 * self.streams.count + 64:
+                # Most of them are gone: whoever opens and resets streams, reading nothing, could pile them up.
+                self.waiting = deque([one for one in self.waiting if not (<Stream>one).gone])
             self.waiting.append(s)
 
     cdef bint channel_full(self) noexcept:
@@ -482,15 +487,11 @@ cdef class Session(Upper):
     cdef void on_drained(self) noexcept:
         # Streams take turns, so that none that is held back by a full channel starves beside a greedy one.
         cdef Stream s
-        cdef object waiting = self.waiting
-        while waiting and not self.channel_full():
-            s = waiting.popleft()
+        while self.waiting and not self.channel_full():
+            s = self.waiting.popleft()
+            s.waiting = False
             if s.pump(TURN):
-                waiting.append(s)
-            else:
-                s.waiting = False
-            if self.closed:
-                return
+                self.wait_for_channel(s)
 
     # --- life --------------------------------------------------------------------------------
 
