@@ -297,7 +297,8 @@ cdef class Channel(Pollable):
             if place == NULL:
                 return -1
             tp_yamux_put(place, TP_YAMUX_DATA, flags, stream, <uint32_t>k)
-            memcpy(place + TP_YAMUX_HEADER, p, k)
+            if k:  # a bare FIN comes with p = NULL, which memcpy must never see
+                memcpy(place + TP_YAMUX_HEADER, p, k)
             self.frame_at = place - self.last.data
             self.frame_stream = stream
             p += k
