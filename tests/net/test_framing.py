@@ -70,6 +70,17 @@ async def test_a_fin_may_come_with_data(meeting: Meeting) -> None:
     assert await here.read_rest() == b"indeed"
 
 
+async def test_a_fin_goes_out_on_a_frame_of_its_own(meeting: Meeting) -> None:
+    """go-yamux may lose the bytes of a frame that ends its stream."""
+    for size in (1, 100, 100_000):
+        here, there = await circuit_between(meeting.to_relay, meeting.at_relay)
+        await here.session.send(yamux.data(here.id, bytes(size), FIN))
+        await there.session.send(yamux.data(there.id, bytes(size), FIN))
+        for stream in (here, there):
+            assert await stream.read_rest() == bytes(size)
+            assert not stream.fin_with_data
+
+
 @pytest.mark.parametrize("kind", [yamux.DATA, yamux.WINDOW_UPDATE])
 async def test_a_fin_may_ride_on_either_kind_of_frame(meeting: Meeting, kind: int) -> None:
     here, there = await circuit_between(meeting.to_relay, meeting.at_relay)

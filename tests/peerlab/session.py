@@ -37,6 +37,8 @@ class Stream:
         self.inbox = bytearray()
         self.received = 0
         self.acked = self.fin = self.was_reset = self.finished = False
+        self.fin_with_data = False
+        """their FIN came on a frame that carried bytes, too"""
         self.changes = Changes()
         self._consumed = 0
 
@@ -421,6 +423,7 @@ class Session:
                 if stream:
                     stream.take_data(part)
         if stream:
+            stream.fin_with_data = bool(header.length and header.flags & FIN)
             stream.take_flags(header.flags)
 
     def _accept(self, header: Header) -> Stream | None:
