@@ -203,7 +203,8 @@ cdef AppStream make(Session session, str name):
 
 
 def open_stream(Session session not None, str protocol not None):
-    """Opens a stream; returns (AppStream, future of bool: the other side speaks the protocol), or None when the session is closed."""
+    """Opens a stream; returns (AppStream, future of bool: the other side speaks the protocol), or None when the
+    session is closed."""
     cdef AppStream a = make(session, protocol)
     a.opener = future = session.channel.reactor.loop.create_future()
     a.stream = propose(session, protocol.encode(), a, b"")

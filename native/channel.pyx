@@ -16,14 +16,12 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from towpath._native.core cimport (
-    TP_AEAD_TAG, TP_NOISE_MAX, TP_NOISE_PLAIN_MAX, TP_YAMUX_DATA, TP_YAMUX_HEADER,
+    TP_AEAD_TAG, TP_NOISE_PLAIN_MAX, TP_YAMUX_DATA, TP_YAMUX_HEADER,
     tp_be32, tp_bytequeue_drop, tp_bytequeue_head, tp_bytequeue_size, tp_cipher_wipe,
     tp_open, tp_put_be32, tp_seal, tp_yamux_put,
 )
 from towpath._native.handshake cimport Handshake, Identity
-from towpath._native.reactor cimport (
-    CHUNK_ROOM, HEADROOM, READ_MAX, Chunk, Pollable, Reactor, Timed,
-)
+from towpath._native.reactor cimport HEADROOM, READ_MAX, Chunk, Pollable, Reactor, Timed
 from towpath._native.system cimport (
     EAGAIN, EINTR, EPOLLIN, EPOLLOUT, IPPROTO_TCP, MSG_NOSIGNAL, TCP_INFO, close, errno,
     getsockopt, recv, send, socklen_t, tcp_info,
@@ -135,7 +133,8 @@ cdef class Channel(Pollable):
         self.partial_n = 0
 
     cdef void feed_piece(self, uint8_t* p, size_t n) noexcept:
-        """Like feed, for bytes that cannot be put behind those kept from before: completes the partial message first."""
+        """Like feed, for bytes that cannot be put behind those kept from before: completes the partial message
+        first."""
         cdef uint8_t* kept
         cdef size_t have, need, take
         while self.partial != NULL and n and self.open:
@@ -273,8 +272,8 @@ cdef class Channel(Pollable):
         return 0
 
     cdef int put_data(self, uint32_t stream, uint16_t flags, uint8_t* p, size_t n, bint headroom) noexcept:
-        """Queues n bytes as DATA of a stream. headroom: the 12 bytes before p may be overwritten, so that a large payload needs
-        no copy. 0, or -1 when the channel is closed or memory is short."""
+        """Queues n bytes as DATA of a stream. headroom: the 12 bytes before p may be overwritten, so that a large
+        payload needs no copy. 0, or -1 when the channel is closed or memory is short."""
         cdef uint8_t* place
         cdef uint8_t* header
         cdef size_t k
@@ -490,8 +489,9 @@ cdef class SocketChannel(Channel):
 
 @cython.no_gc
 cdef class MemoryChannel(Channel):
-    """A channel between two pieces of a program (Endpoint.over_memory): bytes come in by `receive`, bytes to send go to `sent`,
-    which must not call back, and returns how many it took (None: all). When it took less than all, `resume` says that it takes more."""
+    """A channel between two pieces of a program (Endpoint.over_memory): bytes come in by `receive`, bytes to send go
+    to `sent`, which must not call back, and returns how many it took (None: all). When it took less than all, `resume`
+    says that it takes more."""
 
     def receive(self, bytes data not None):
         """Feeds received bytes and flushes the answers."""

@@ -11,8 +11,7 @@ import time
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from towpath._native.core cimport tp_bytequeue_size
-from towpath._native.peers cimport Peer
-from towpath._native.reactor cimport Reactor, Timed
+from towpath._native.reactor cimport Timed
 from towpath._native.session cimport Handler, Stream
 
 cdef enum:
@@ -58,8 +57,8 @@ cdef class Side(Handler):
             self.credit()
 
     cdef void credit(self) noexcept:
-        """Passes on what the receiver granted, while nothing is parked. Beside other circuits of its connections, or once
-        it had to park, a sender gets no more than the cap ahead."""
+        """Passes on what the receiver granted, while nothing is parked. Beside other circuits of its connections, or
+        once it had to park, a sender gets no more than the cap ahead."""
         cdef Stream s = self.stream
         cdef Stream out = self.out
         cdef uint32_t goal = out.send_window

@@ -64,7 +64,8 @@ cdef extern from "yamux.h" nogil:
 cdef extern from "key.h" nogil:
     enum: TP_PEER_ID_MAX
     enum: TP_ED25519_PB
-    int tp_key_verify(const uint8_t* pb, size_t pb_n, const uint8_t* msg, size_t msg_n, const uint8_t* sig, size_t sig_n)
+    int tp_key_verify(
+        const uint8_t* pb, size_t pb_n, const uint8_t* msg, size_t msg_n, const uint8_t* sig, size_t sig_n)
     int tp_peer_id_of_key(const uint8_t* pb, size_t pb_n, uint8_t* out)
     int tp_peer_id_valid(const uint8_t* id, size_t n)
     void tp_ed25519_pb(const uint8_t* public_key, uint8_t* out)
@@ -118,7 +119,9 @@ cdef extern from "circuit_pb.h" nogil:
     int tp_stop_get(const uint8_t* p, size_t n, tp_circuit_msg* m)
     int tp_hop_put(uint8_t* out, size_t out_max, const tp_circuit_msg* m)
     int tp_stop_put(uint8_t* out, size_t out_max, const tp_circuit_msg* m)
-    int tp_voucher_put(uint8_t* out, size_t out_max, const uint8_t* public, const uint8_t* secret, tp_slice relay, tp_slice peer, uint64_t expire)
+    int tp_voucher_put(
+        uint8_t* out, size_t out_max, const uint8_t* public, const uint8_t* secret, tp_slice relay, tp_slice peer,
+        uint64_t expire)
     int tp_voucher_get(const uint8_t* p, size_t n, tp_voucher* out)
 
 cdef extern from "identify_pb.h" nogil:

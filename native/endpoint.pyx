@@ -3,21 +3,20 @@
 
 A process may hold several; they share a reactor and nothing else.
 """
-cimport cython
 import errno as errors
 import socket
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from towpath._native.appstream cimport AppProtocol, AppStream
 from towpath._native.channel cimport Channel, MemoryChannel, SocketChannel
-from towpath._native.core cimport TP_ED25519_PB, TP_MULTIADDR_SOCKET_MAX, tp_bytequeue_head, tp_bytequeue_size, tp_multiaddr_of_socket
+from towpath._native.core cimport TP_ED25519_PB, tp_bytequeue_size, tp_multiaddr_of_socket
 from towpath._native.core cimport sockaddr as core_sockaddr
 from towpath._native.handshake cimport Identity
 from towpath._native.hop cimport HopProtocol, Relay
 from towpath._native.identify cimport IdentifyProtocol, IdentifyPushProtocol, ask, push
 from towpath._native.inner cimport StreamChannel
-from towpath._native.negotiate cimport Protocol, listen
+from towpath._native.negotiate cimport listen
 from towpath._native.peers cimport Peer
 from towpath._native.ping import PingProtocol
 from towpath._native.reactor cimport HEADROOM, Pollable, Reactor
@@ -204,7 +203,8 @@ cdef class Endpoint(SessionOwner):
         c.start(self.reactor, self.identity, False, self, HANDSHAKE_MS)
 
     def dial(self, str host not None, int port, bytes expected_peer=None, uint64_t timeout_ms=HANDSHAKE_MS):
-        """Connects to an IP address. A future of the Session; HandshakeFailed when it cannot be, or when the other end is not `expected_peer`."""
+        """Connects to an IP address. A future of the Session; HandshakeFailed when it cannot be, or when the other end
+        is not `expected_peer`."""
         cdef SocketChannel c
         future = self.reactor.loop.create_future()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -229,7 +229,7 @@ cdef class Endpoint(SessionOwner):
         return future
 
     def wrap(self, AppStream stream not None, bint initiator, bytes expected_peer, bytes via not None):
-        """Makes a secured connection inside a stream, which belongs to it from now on. Future of the Session, as dial."""
+        """Makes a secured connection inside a stream, which belongs to it from now on. A future of the Session."""
         cdef StreamChannel c = StreamChannel.__new__(StreamChannel)
         cdef Stream s = stream.stream
         future = self.reactor.loop.create_future()
@@ -249,8 +249,8 @@ cdef class Endpoint(SessionOwner):
         return future
 
     def over_memory(self, bint initiator, sent):
-        """A connection over nothing: returns a MemoryChannel whose `receive(bytes)` takes what the other end sent, and which calls sent(bytes).
-        For tests and instruction counts, without sockets."""
+        """A connection over nothing: returns a MemoryChannel whose `receive(bytes)` takes what the other end sent, and
+        which calls sent(bytes). For tests and instruction counts, without sockets."""
         cdef MemoryChannel c = MemoryChannel.__new__(MemoryChannel)
         c.remote = b""
         c.reactor = self.reactor
@@ -338,7 +338,8 @@ cdef void feed_copy(Channel c, bytes data) noexcept:
 
 
 def set_options(s):
-    """What every TCP socket of ours has; accepted ones inherit it from their listener. A dead peer is noticed after two minutes."""
+    """What every TCP socket of ours has; accepted ones inherit it from their listener. A dead peer is noticed after two
+    minutes."""
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)

@@ -6,13 +6,13 @@ sides name it there (libp2p specs, noise, "Inlined Muxer Negotiation"), otherwis
 on the encrypted channel. The remote identity is what Noise proved, nothing else.
 """
 cimport cython
-from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdint cimport uint8_t
+from libc.string cimport memcmp
 
 from towpath._native.core cimport (
-    TP_ED25519_PB, TP_MULTISTREAM_LINE_MAX, TP_PEER_ID_MAX,
-    tp_aead, tp_bytequeue, tp_bytequeue_drop, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push, tp_bytequeue_size,
-    tp_cipher_wipe, tp_ed25519_pb, tp_multistream_get, tp_multistream_put,
+    TP_ED25519_PB,
+    tp_bytequeue, tp_bytequeue_drop, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push, tp_bytequeue_size,
+    tp_ed25519_pb, tp_multistream_get, tp_multistream_put,
     tp_noise_done, tp_noise_init, tp_noise_read, tp_noise_split, tp_noise_wipe, tp_noise_write, tp_noise_writes,
     tp_open, tp_payload, tp_payload_get, tp_payload_put, tp_payload_verify, tp_peer_id_of_key, tp_seal,
 )
@@ -20,7 +20,8 @@ from towpath._native.core cimport (
 cdef extern from "sodium.h" nogil:
     int sodium_init()
     int crypto_sign_seed_keypair(uint8_t* public, uint8_t* secret, const uint8_t* seed)
-    int crypto_sign_detached(uint8_t* sig, unsigned long long* n, const uint8_t* m, unsigned long long mlen, const uint8_t* secret)
+    int crypto_sign_detached(
+        uint8_t* sig, unsigned long long* n, const uint8_t* m, unsigned long long mlen, const uint8_t* secret)
     int crypto_box_keypair(uint8_t* public, uint8_t* secret)
     void sodium_memzero(void* p, size_t n)
 
@@ -72,7 +73,8 @@ cdef class Identity:
 
 @cython.no_gc
 cdef class Handshake:
-    """One handshake. After `feed` returned 1: ciphers, peer_id, and in `received` (raw) and `plain` (decrypted) what came behind it."""
+    """One handshake. After `feed` returned 1: ciphers, peer_id, and in `received` (raw) and `plain` (decrypted) what
+    came behind it."""
 
     def __dealloc__(self):
         tp_noise_wipe(&self.noise)
@@ -150,7 +152,8 @@ cdef class Handshake:
         cdef uint8_t frame[512]
         cdef int n
         cdef bint first = self.noise.step == 0
-        n = tp_noise_write(&self.noise, NULL if first else self.me.payload, 0 if first else self.me.payload_n, frame + 2, 510)
+        n = tp_noise_write(
+            &self.noise, NULL if first else self.me.payload, 0 if first else self.me.payload_n, frame + 2, 510)
         if n < 0:
             return self._fail("Noise could not go on")
         frame[0] = n >> 8

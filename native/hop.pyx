@@ -1,13 +1,14 @@
 # cython: language_level=3
 """The relay service: HOP from dialers and targets, STOP towards targets (libp2p specs, relay/circuit-v2.md).
 
-Python is asked once for each reservation and circuit, with the numbers it needs to decide; everything else is here. A peer is who
-its handshake proved, whatever a message says. A target's failure is never the dialer's: it gets CONNECTION_FAILED.
+Python is asked once for each reservation and circuit, with the numbers it needs to decide; everything else is here. A
+peer is who its handshake proved, whatever a message says. A target's failure is never the dialer's: it gets
+CONNECTION_FAILED.
 """
 cimport cython
 import time
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memset
 
 from towpath._native.circuit cimport Circuit, CircuitOwner, Side
@@ -40,8 +41,8 @@ cdef bytes STOP = b"/libp2p/circuit/relay/0.2.0/stop"
 
 @cython.no_gc
 cdef class Verdict:
-    """What policy decided: a status of the specification; for reservations their time to live; limits told and enforced (0: none).
-    Immutable, so that one object can serve many askers."""
+    """What policy decided: a status of the specification; for reservations their time to live; limits told and enforced
+    (0: none). Immutable, so that one object can serve many askers."""
 
     def __init__(self, int status, uint64_t ttl_s=0, uint64_t limit_s=0, uint64_t limit_data=0):
         self.status = status
@@ -181,7 +182,8 @@ cdef class Relay(CircuitOwner):
             h.refuse(s, TP_NO_RESERVATION)
             return
         v = self._ask(self.policy.connect, (
-            dialer_id, target_id, session.channel.remote, len(self.circuits) + self.connecting, dialer.circuits, target.circuits))
+            dialer_id, target_id, session.channel.remote, len(self.circuits) + self.connecting, dialer.circuits,
+            target.circuits))
         if v is None or v.status != TP_OK:
             h.refuse(s, TP_RESOURCE_LIMIT_EXCEEDED if v is None else v.status)
             return
@@ -302,7 +304,7 @@ cdef class HopHandler(Handler):
         tp_bytequeue_free(&self.received)
 
     cdef void on_timer(self) noexcept:
-        # Silent for too long, or not closed by the peer after the answer. While STOP is under way, that has the deadline.
+        # Silent for too long, or not closed by the peer after the answer. While STOP is under way, it has the deadline.
         if self.stage != CONNECTING and self.stream is not None:
             self.stream.reset()
 
@@ -352,7 +354,8 @@ cdef class HopHandler(Handler):
         self.answer(s, status, None)
 
     cdef void answer(self, Stream s, int status, Verdict v) noexcept:
-        """Sends a STATUS. v: of a reservation, then our side of the stream ends as it does after a refusal; for a circuit use `connected`."""
+        """Sends a STATUS other than a circuit's (see StopHandler._splice) and ends our side of the stream. v: of a
+        reservation."""
         cdef tp_circuit_msg m
         cdef uint8_t voucher[VOUCHER_MAX]
         cdef uint8_t out[ANSWER_MAX]
@@ -369,7 +372,9 @@ cdef class HopHandler(Handler):
             peer.p, peer.n = <const uint8_t*>peer_id, len(peer_id)
             m.has_reservation = 1
             m.expire = <uint64_t>(time.time() + v.ttl_s)
-            n = tp_voucher_put(voucher, VOUCHER_MAX, <const uint8_t*>self.relay.me.public_key, self.relay.me.secret, relay, peer, m.expire)
+            n = tp_voucher_put(
+                voucher, VOUCHER_MAX, <const uint8_t*>self.relay.me.public_key, self.relay.me.secret, relay, peer,
+                m.expire)
             if n > 0:
                 m.voucher.p, m.voucher.n = voucher, n
             for address in self.relay.addresses[:TP_HOP_ADDRS]:

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""`/ipfs/id/1.0.0` and `/ipfs/id/push/1.0.0` (libp2p specs, identify): who is speaking, which protocols, seen from where.
+"""`/ipfs/id/1.0.0` and `/ipfs/id/push/1.0.0` (libp2p specs, identify): who speaks, which protocols, seen from where.
 
 Our answer is a cached message; only the observed address is added for each asker. What a peer says of itself
 is kept as an interned agent name and an interned set of protocols: thousands of peers share a few of each.
@@ -10,7 +10,7 @@ from libc.stdlib cimport malloc, free
 from libc.string cimport memset
 
 from towpath._native.core cimport (
-    TP_IDENTIFY_LISTS, TP_IDENTIFY_MAX, tp_bytequeue, tp_bytequeue_drop, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push,
+    TP_IDENTIFY_LISTS, TP_IDENTIFY_MAX, tp_bytequeue, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push,
     tp_bytequeue_size, tp_identify, tp_identify_get, tp_identify_put, tp_multiaddr_valid, tp_varint_get, tp_varint_put,
 )
 from towpath._native.negotiate cimport Protocol, propose

@@ -55,7 +55,8 @@ cdef class StreamChannel(Channel):
 
 @cython.no_gc
 cdef class Carrier(Handler):
-    """Hands a stream's bytes to the channel inside and grants them anew: what waits, waits in the inner session's streams."""
+    """Hands a stream's bytes to the channel inside and grants them anew: what waits, waits in the inner session's
+    streams."""
 
     cdef void on_data(self, Stream s, uint8_t* p, size_t n) noexcept:
         cdef StreamChannel channel = self.channel

@@ -4,8 +4,8 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memset
 
 from towpath._native.core cimport (
-    TP_HOP_CONNECT, TP_HOP_MAX, TP_HOP_RESERVE, TP_HOP_STATUS, TP_STOP_CONNECT, TP_STOP_STATUS,
-    tp_circuit_msg, tp_hop_get, tp_hop_put, tp_peer_id_valid, tp_slice, tp_stop_get, tp_stop_put,
+    TP_HOP_CONNECT, TP_HOP_MAX, TP_HOP_RESERVE, TP_STOP_STATUS,
+    tp_circuit_msg, tp_hop_get, tp_hop_put, tp_peer_id_valid, tp_stop_get, tp_stop_put,
     tp_varint_get, tp_varint_put, tp_voucher, tp_voucher_get,
 )
 
@@ -16,7 +16,8 @@ MESSAGE_MAX = TP_HOP_MAX
 class Message:
     """A decoded HopMessage or StopMessage; absent fields are None (addresses: [])."""
 
-    __slots__ = ("type", "status", "peer_id", "addresses", "expires_at", "voucher", "limit_s", "limit_data", "has_reservation")
+    __slots__ = (
+        "type", "status", "peer_id", "addresses", "expires_at", "voucher", "limit_s", "limit_data", "has_reservation")
 
 
 cdef object decoded(const tp_circuit_msg* m):

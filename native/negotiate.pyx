@@ -51,7 +51,8 @@ cdef class Listening(Handler):
             s.reset()
             return
         while tp_bytequeue_size(&self.received):
-            used = tp_multistream_get(tp_bytequeue_head(&self.received), tp_bytequeue_size(&self.received), &text, &text_n)
+            used = tp_multistream_get(
+                tp_bytequeue_head(&self.received), tp_bytequeue_size(&self.received), &text, &text_n)
             if used == 0:
                 return
             self.lines += 1
@@ -161,8 +162,8 @@ cdef void listen(Session session, Stream s, dict protocols) noexcept:
 
 
 cdef Stream propose(Session session, bytes protocol, Handler then, bytes first):
-    """Opens a stream for `protocol`, sending `first` (may be empty) along. then.on_selected tells how it went; from then on
-    the stream is then's. None when the session takes no more streams."""
+    """Opens a stream for `protocol`, sending `first` (may be empty) along. then.on_selected tells how it went; from
+    then on the stream is then's. None when the session takes no more streams."""
     cdef Proposing h = Proposing.__new__(Proposing)
     cdef Stream s
     cdef uint8_t opening[1100]

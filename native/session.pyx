@@ -1,9 +1,9 @@
 # cython: language_level=3
 """The session: yamux frames over a channel, and the streams they belong to.
 
-A stream's bytes go to its handler as they arrive, however large the frame, and leave through `Stream.send`, which queues only
-what the other side's window or a full channel holds back. Streams held back by a full channel go on
-in turns. What a handler has consumed it grants anew (`Stream.grant`): credit is its decision.
+A stream's bytes go to its handler as they arrive, however large the frame, and leave through `Stream.send`, which
+queues only what the other side's window or a full channel holds back. Streams held back by a full channel go on in
+turns. What a handler has consumed it grants anew (`Stream.grant`): credit is its decision.
 
 Source: yamux specification, github.com/hashicorp/yamux/blob/master/spec.md. A peer that breaks it loses its connection.
 """
@@ -28,11 +28,10 @@ cdef enum:
     STREAMS_MAX = 1024         # inbound, a connection
     UNNEGOTIATED_MAX = 64      # of them, without a protocol yet
     STRIKES_MAX = 256          # streams refused for these bounds before the connection is closed
-    ID_HISTORY = 64            # how far behind the highest id a new one may come: concurrent openers overtake each other
+    ID_HISTORY = 64            # how far behind the highest id a new one may come: concurrent openers overtake others
     LARGEST_WINDOW = 16777216  # nobody grants more
     RESETS_REMEMBERED = 64
     TURN = 16384               # bytes a held-back stream sends before the next one's turn
-
 
 
 cdef bint take_ping(PingAllowance* a, uint64_t now_ms) noexcept:
@@ -83,8 +82,8 @@ cdef class Stream:
         tp_bytequeue_free(&self.pending)
 
     cdef int send(self, uint8_t* p, size_t n, bint headroom) noexcept:
-        """Sends n bytes, queueing what cannot go now. 0, or -1 when the stream no longer takes any. headroom: the 12 bytes
-        before p may be overwritten."""
+        """Sends n bytes, queueing what cannot go now. 0, or -1 when the stream no longer takes any. headroom: the 12
+        bytes before p may be overwritten."""
         cdef size_t k
         if self.gone or self.fin_sent or self.fin_pending:
             return -1
@@ -114,8 +113,8 @@ cdef class Stream:
         return -1 if self.gone else 0
 
     cdef bint pump(self, size_t most) noexcept:
-        """Sends up to `most` pending bytes now that the channel has drained, and tells the handler. True when it is still held
-        back by the channel alone."""
+        """Sends up to `most` pending bytes now that the channel has drained, and tells the handler. True when it is
+        still held back by the channel alone."""
         cdef size_t before, k
         cdef Handler handler = self.handler
         if self.gone:
@@ -425,7 +424,8 @@ cdef class Session(Upper):
     # --- streams -----------------------------------------------------------------------------
 
     cdef Stream open_stream(self, Handler handler):
-        """A new outbound stream; its SYN goes with the first bytes. None when the session is closed or memory is short."""
+        """A new outbound stream; its SYN goes with the first bytes. None when the session is closed or memory is
+        short."""
         cdef Stream s
         if self.closed or self.going_away or self.next_id > 0xFFFFFFF0u:
             return None
