@@ -151,8 +151,15 @@ class Link(Session):
         with contextlib.suppress(StreamReset, StreamLost, EOFError):
             await expect_line(stream, MULTISTREAM)
             await stream.write(line(MULTISTREAM))
-            while (protocol := await _first_line(stream)) not in self.peer.handlers:
+            if (protocol := await _first_line(stream)) not in self.peer.handlers:
                 await stream.write(line(NOT_AVAILABLE))
+                try:
+                    while (protocol := await _first_line(stream)) not in self.peer.handlers:
+                        await stream.write(line(NOT_AVAILABLE))
+                except UpgradeError:
+                    # Its first message, sent in the hope that we would agree.
+                    await stream.reset()
+                    return
             stream.protocol = protocol
             await stream.write(line(protocol))
             try:

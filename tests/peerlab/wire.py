@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Self
+from typing import Any, Self
 
 from tests.peerlab.multiaddr import to_bytes
 from tests.peerlab.patience import PATIENCE, eventually, within
@@ -23,6 +24,7 @@ class Wire:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
+        self.local, self.remote = _name(sock.getsockname), _name(sock.getpeername)
         self.heard: bytearray | None = bytearray() if record else None
         self.piece = 0
         """when set, nothing is sent in larger pieces, and each must have been read before the next follows"""
@@ -54,16 +56,6 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def local(self) -> tuple[str, int]:
-        host, port = self.sock.getsockname()[:2]
-        return host, port
-
-    @property
-    def remote(self) -> tuple[str, int]:
-        host, port = self.sock.getpeername()[:2]
-        return host, port
 
     @property
     def observed(self) -> bytes:
@@ -139,6 +131,15 @@ class Wire:
             loop.remove_reader(self.sock)
             loop.remove_writer(self.sock)
             self.sock.close()
+
+
+def _name(ask: Callable[[], Any]) -> tuple[str, int]:
+    """Host and port of one end; of a socket that has been reset meanwhile there is none to tell."""
+    try:
+        host, port = ask()[:2]
+    except OSError:
+        return "0.0.0.0", 0
+    return host, port
 
 
 def unread_between(receiver: tuple[str, int], sender: tuple[str, int]) -> int:
