@@ -299,6 +299,10 @@ class RawPeer:
         self._next_id += 2
         return stream
 
+    def expect_id(self, stream_id: int) -> None:
+        """The next stream of ours has this id."""
+        self._next_id = stream_id
+
     def open(self, protocol: str, early: bytes = b"") -> RawStream:
         """Opens a stream for a protocol; its answering lines are taken off."""
         stream = self.stream()
