@@ -50,6 +50,9 @@ missing() {
         have flock || echo util-linux
         find_python >/dev/null || python_packages
         ;;
+    demo)
+        have ip || echo iproute2 # for namespaces, so that the peers cannot meet directly
+        ;;
     test)
         have valgrind || echo valgrind
         have ip || echo iproute2
@@ -86,9 +89,9 @@ install_packages() {
 
 require_packages() { install_packages "$1" || exit 1; }
 
-# Without these some tests are skipped, with a reason; that is the caller's choice.
+# Without these something smaller is done, or skipped with a reason; that is the caller's choice.
 offer_packages() {
-    install_packages "$1" || say "going on without: what needs them is skipped"
+    install_packages "$1" || say "going on without: what needs them does without or is skipped"
 }
 
 # The compilers of the interop peers. Debian 12's go and node are too old; the packages on PyPI carry upstream's builds.
