@@ -61,6 +61,7 @@ cdef class Reactor:
     cdef uint8_t* rx           # HEADROOM, then room for one partial message and one read
     cdef uint64_t now_ms
     cdef public uint64_t held          # bytes of process memory that queues hold now
+    cdef uint64_t peak                 # the most that they held since memory was last given back
     cdef public uint64_t budget        # and may hold
     cdef dict stalled                  # Timed objects with parked bytes, longest-stalled first
     cdef public uint64_t bytes_read, bytes_sent, budget_resets
@@ -80,3 +81,4 @@ cdef class Reactor:
     cdef uint64_t clock_ns(self) noexcept nogil
     cdef void run_slice(self) noexcept
     cdef void wake(self) noexcept
+    cdef void start_ticking(self) noexcept

@@ -28,7 +28,12 @@ from towpath._native.system cimport (
 cdef enum:
     SLICE_NS = 100000          # no new event is begun after this much of a slice
     POOL_MAX = 8               # chunks kept for reuse
+    TRIM_ABOVE = 33554432      # once queues held more than this, freed memory goes back to the system
+    TRIM_BELOW = 4194304       # as soon as they hold less than this
     SMALL = 16384              # less than this is moved out of a chunk rather than keeping it
+
+cdef extern from "<malloc.h>" nogil:
+    int malloc_trim(size_t pad)
 
 DEFAULT_BUDGET = 256 * 1024 * 1024
 
@@ -275,7 +280,10 @@ cdef class Reactor:
             return
         t.wheel = &self.wheel
         tp_wheel_arm(&self.wheel, &t.timer, self.clock_ns() // 1000000 + in_ms)
-        if not self.ticking:
+        self.start_ticking()
+
+    cdef void start_ticking(self) noexcept:
+        if not self.ticking and not self.closed:
             self.ticking = True
             self.tick_handle = self.loop.call_later(TP_WHEEL_TICK_MS / 1000.0, self._tick)
 
@@ -294,7 +302,11 @@ cdef class Reactor:
         self.in_slice = False
         if self.event_next == self.event_count:
             self.graveyard = []
-        if self.wheel.armed and not self.closed:
+        if self.peak > TRIM_ABOVE and self.held < TRIM_BELOW:
+            # What a storm of stalled circuits held would otherwise stay with the process.
+            self.peak = self.held
+            malloc_trim(0)
+        if (self.wheel.armed or self.peak > TRIM_ABOVE) and not self.closed:
             self.tick_handle = self.loop.call_later(TP_WHEEL_TICK_MS / 1000.0, self._tick)
         else:
             self.ticking = False
@@ -349,6 +361,10 @@ cdef class Reactor:
         """Counts n bytes that a queue now owns; over budget the longest-stalled owner is told to give up."""
         cdef Timed victim
         self.held += n
+        if self.held > self.peak:
+            self.peak = self.held
+            if self.peak > TRIM_ABOVE:
+                self.start_ticking()
         while self.held > self.budget and self.stalled:
             victim = next(iter(self.stalled))
             del self.stalled[victim]
