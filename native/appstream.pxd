@@ -15,7 +15,7 @@ cdef class AppStream(Handler):
     cdef uint64_t granted_ns
     cdef readonly bint ended           # the other side closed its direction
     cdef readonly bint was_reset
-    cdef bint discarding
+    cdef readonly bint discarding      # what comes is no longer wanted
     cdef object reader                 # future that waits for bytes, or None
     cdef object writer                 # future that waits for room
     cdef object opener                 # future that waits for the protocol

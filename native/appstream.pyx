@@ -119,9 +119,10 @@ cdef class AppStream(Handler):
         return data
 
     def wait_readable(self):
-        """A future, done when bytes, the end or a reset are there. One reader at a time."""
+        """A future, done when bytes, the end or a reset are there, or nothing is wanted any more. One reader at a
+        time."""
         f = self.session_.channel.reactor.loop.create_future()
-        if tp_bytequeue_size(&self.inbox) or self.ended or self.was_reset:
+        if tp_bytequeue_size(&self.inbox) or self.ended or self.was_reset or self.discarding:
             f.set_result(None)
         else:
             if self.reader is not None and not self.reader.done():
@@ -165,9 +166,11 @@ cdef class AppStream(Handler):
         self.stream.close_write()
 
     def discard(self):
-        """Drops what comes from now on. The other side has CLOSE_MS to end its direction, then the stream is reset."""
+        """Drops what has come and what comes from now on; whoever waits for it is woken. The other side has CLOSE_MS to
+        end its direction, then the stream is reset."""
         self.discarding = True
         tp_bytequeue_free(&self.inbox)
+        self._wake_reader()
         if not self.stream.gone:
             self.session_.channel.reactor.arm(self, CLOSE_MS)
 

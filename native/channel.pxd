@@ -29,7 +29,7 @@ cdef class Channel(Pollable):
     cdef Identity me
     cdef tp_cipher send_cipher
     cdef tp_cipher recv_cipher
-    cdef readonly bytes peer_id
+    cdef readonly bytes peer_id        # who the handshake proved the other end to be, wanted or not
     cdef readonly bytes expected_peer  # set by the dialer: nobody else will do
     cdef readonly bytes remote         # multiaddr of the other end, empty for one that came through a relay
     cdef readonly bytes via            # peer id of the relay it came through, or empty
@@ -51,6 +51,7 @@ cdef class Channel(Pollable):
     cdef bint above_high
     cdef uint64_t rtt_read_ms
     cdef uint32_t rtt_least_us
+    cdef int os_error                  # errno of what ended the socket, 0: nothing of that kind
 
     cdef void start(self, Reactor reactor, Identity me, bint initiator, Opener opener, uint64_t timeout_ms) noexcept
     cdef void feed(self, uint8_t* p, size_t n) noexcept

@@ -169,10 +169,10 @@ cdef class Channel(Pollable):
         if r < 0:
             self.fail(h.error)
             return
+        self.peer_id = h.peer_id
         if self.expected_peer is not None and h.peer_id != self.expected_peer:
             self.fail("the peer proved another identity than the one dialed")
             return
-        self.peer_id = h.peer_id
         self.send_cipher = h.send_cipher
         self.recv_cipher = h.recv_cipher
         self.cancel_timer()
@@ -448,6 +448,7 @@ cdef class SocketChannel(Channel):
         if n <= 0:
             if n < 0 and (errno == EAGAIN or errno == EINTR):
                 return
+            self.os_error = errno if n < 0 else 0
             self.fail("the other side closed the connection" if n == 0 else "the connection was reset")
             return
         self.reactor.bytes_read += n
@@ -462,7 +463,10 @@ cdef class SocketChannel(Channel):
     cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept:
         cdef ssize_t sent = send(self.fd, p, n, MSG_NOSIGNAL)
         if sent < 0:
-            return 0 if errno == EAGAIN or errno == EINTR else -1
+            if errno == EAGAIN or errno == EINTR:
+                return 0
+            self.os_error = errno
+            return -1
         self.reactor.bytes_sent += sent
         return sent
 

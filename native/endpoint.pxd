@@ -37,3 +37,4 @@ cdef class Endpoint(SessionOwner):
     cdef list addresses
     cdef readonly bint closed
     cdef void accept(self, int fd, bytes remote) noexcept
+    cdef object _expect(self, Channel c)

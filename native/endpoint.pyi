@@ -15,6 +15,7 @@ from towpath._native.session import Session, SessionOwner
 HOP_ID: str
 
 class HandshakeFailed(Exception): ...
+class WrongIdentity(HandshakeFailed): ...
 
 @disjoint_base
 class Listener(Pollable):

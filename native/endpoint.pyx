@@ -3,7 +3,8 @@
 
 A process may hold several; they share a reactor and nothing else.
 """
-import errno as errors
+from functools import partial
+import os
 import socket
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -22,7 +23,7 @@ from towpath._native.ping import PingProtocol
 from towpath._native.reactor cimport HEADROOM, Pollable, Reactor
 from towpath._native.session cimport Session, SessionOwner, Stream
 from towpath._native.system cimport (
-    ECONNABORTED, EINTR, EMFILE, ENFILE, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    ECONNABORTED, EINPROGRESS, EINTR, EMFILE, ENFILE, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
     accept4, close, errno, sockaddr, sockaddr_storage, socklen_t,
 )
 
@@ -32,10 +33,15 @@ cdef enum:
     REST_MS = 500              # no accepting for so long when descriptors have run out
 
 HOP_ID = "/libp2p/circuit/relay/0.2.0/hop"
+cdef str SHUTTING_DOWN = "this node is shutting down"
 
 
 class HandshakeFailed(Exception):
     """A connection could not be set up; the text says why."""
+
+
+class WrongIdentity(HandshakeFailed):
+    """The other end proved to be somebody else."""
 
 
 cdef class Listener(Pollable):
@@ -145,6 +151,7 @@ cdef class Endpoint(SessionOwner):
         if self.relay is None:
             return
         del self.protocols[HOP_ID.encode()]
+        self.relay.stopped = True
         for circuit in list(self.relay.circuits.values()):
             circuit.close()
         for peer_id in list(self.relay.reservations):
@@ -203,36 +210,48 @@ cdef class Endpoint(SessionOwner):
         c.start(self.reactor, self.identity, False, self, HANDSHAKE_MS)
 
     def dial(self, str host not None, int port, bytes expected_peer=None, uint64_t timeout_ms=HANDSHAKE_MS):
-        """Connects to an IP address. A future of the Session; HandshakeFailed when it cannot be, or when the other end
-        is not `expected_peer`."""
+        """Connects to an IP address. A future of the Session; cancelling it closes the connection. Raises, now or
+        through the future, OSError when there is no connection, HandshakeFailed when there is one and no more,
+        WrongIdentity when the other end is not `expected_peer`."""
         cdef SocketChannel c
-        future = self.reactor.loop.create_future()
+        if self.closed:
+            raise HandshakeFailed(SHUTTING_DOWN)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         s = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             set_options(s)
             r = s.connect_ex((host, port))
-            if r not in (0, errors.EINPROGRESS):
-                raise HandshakeFailed(f"cannot connect to {host} port {port}: {errors.errorcode.get(r, r)}")
+            if r not in (0, EINPROGRESS):
+                raise OSError(r, os.strerror(r))
+            c = SocketChannel.__new__(SocketChannel)
+            c.fd = s.fileno()
+            c.remote = pack_remote(host, port)
+            c.expected_peer = expected_peer
+            c.reactor = self.reactor
+            self.reactor.register(c, EPOLLIN)
         except BaseException:
             s.close()
             raise
-        c = SocketChannel.__new__(SocketChannel)
-        c.fd = s.detach()
-        c.remote = pack_remote(host, port)
-        c.expected_peer = expected_peer
-        c.reactor = self.reactor
-        self.dialing[c] = future
-        self.connections += 1
-        self.reactor.register(c, EPOLLIN)
+        s.detach()
+        future = self._expect(c)
         c.start(self.reactor, self.identity, True, self, timeout_ms)
         return future
 
+    cdef object _expect(self, Channel c):
+        # A future of the session that the dialed channel is to carry.
+        future = self.reactor.loop.create_future()
+        future.add_done_callback(partial(_given_up, c))
+        self.dialing[c] = future
+        self.connections += 1
+        return future
+
     def wrap(self, AppStream stream not None, bint initiator, bytes expected_peer, bytes via not None):
-        """Makes a secured connection inside a stream, which belongs to it from now on. A future of the Session."""
+        """Makes a secured connection inside a stream, which belongs to it from now on. A future of the Session, as that
+        of `dial`."""
         cdef StreamChannel c = StreamChannel.__new__(StreamChannel)
         cdef Stream s = stream.stream
-        future = self.reactor.loop.create_future()
+        if self.closed:
+            raise HandshakeFailed(SHUTTING_DOWN)
         if s is None or s.gone or stream.ended:
             raise HandshakeFailed("the circuit is closed already")
         c.expected_peer = expected_peer
@@ -240,8 +259,7 @@ cdef class Endpoint(SessionOwner):
         c.remote = b""
         c.reactor = self.reactor
         c.over(s)
-        self.dialing[c] = future
-        self.connections += 1
+        future = self._expect(c)
         c.start(self.reactor, self.identity, initiator, self, HANDSHAKE_MS)
         if tp_bytequeue_size(&stream.inbox) and not c.closed:
             early = stream.read(tp_bytequeue_size(&stream.inbox))
@@ -286,8 +304,12 @@ cdef class Endpoint(SessionOwner):
         self.handshakes_failed += 1
         self.handshaking.discard(channel)
         future = self.dialing.pop(channel, None)
-        if future is not None and not future.done():
-            future.set_exception(HandshakeFailed(why))
+        if future is None or future.done():
+            return
+        if channel.os_error:
+            future.set_exception(OSError(channel.os_error, os.strerror(channel.os_error)))
+        else:
+            future.set_exception(HandshakeFailed(why) if channel.peer_id is None else WrongIdentity(why))
 
     cdef void on_stream(self, Session session, Stream s) noexcept:
         listen(session, s, self.protocols)
@@ -322,13 +344,18 @@ cdef class Endpoint(SessionOwner):
             for session in list(peer.sessions):
                 session.close()
         for channel in list(self.handshaking) + list(self.dialing):
-            channel.fail("this node is shutting down")
+            channel.fail(SHUTTING_DOWN)
 
     def abort(self):
         """Closes at once whatever `close` left to be sent."""
         for peer in list(self.peers.values()):
             for session in list(peer.sessions):
                 session.abort()
+
+
+def _given_up(Channel channel not None, future):
+    if future.cancelled():
+        channel.fail("nobody waits for it any more")
 
 
 cdef void feed_copy(Channel c, bytes data) noexcept:

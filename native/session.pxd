@@ -83,8 +83,6 @@ cdef class Session(Upper):
     cdef readonly str agent
     cdef readonly object protocols     # from identify: frozenset of str, or None
     cdef readonly bytes observed       # from identify: our address as the other side sees it
-    cdef readonly list listen          # from identify: its listen addresses
-    cdef readonly object identified    # a future while somebody waits for identify, else None
 
     cdef void begin(self, Channel channel, SessionOwner owner, uint64_t idle_ms) noexcept
     cdef void _frame(self, const uint8_t* h) noexcept
