@@ -226,22 +226,24 @@ cdef class Relay(CircuitOwner):
             bytes_out += c.second.bytes
         return bytes_in, bytes_out
 
-    def peer_totals(self, bytes peer_id not None):
-        """(bytes received from, bytes sent to) a connected peer over its circuits."""
+    def peer_totals(self):
+        """{peer id: [bytes received from it, bytes sent to it]} of all connected peers, over their circuits."""
         cdef Circuit c
-        cdef Peer peer = self.peers.get(peer_id)
-        cdef uint64_t received, sent
-        if peer is None:
-            return 0, 0
-        received, sent = peer.ended_in, peer.ended_out
+        cdef Peer peer
+        cdef list pair
+        cdef dict totals = {}
+        for peer in self.peers.values():
+            totals[peer.id] = [peer.ended_in, peer.ended_out]
         for c in self.circuits.values():
-            if c.dialer is peer:
-                received += c.first.bytes
-                sent += c.second.bytes
-            elif c.target is peer:
-                received += c.second.bytes
-                sent += c.first.bytes
-        return received, sent
+            pair = totals.get(c.dialer.id)
+            if pair is not None:
+                pair[0] += c.first.bytes
+                pair[1] += c.second.bytes
+            pair = totals.get(c.target.id)
+            if pair is not None:
+                pair[0] += c.second.bytes
+                pair[1] += c.first.bytes
+        return totals
 
     def withdraw(self, bytes peer_id not None):
         """Ends a peer's reservation."""

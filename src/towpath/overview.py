@@ -78,9 +78,10 @@ def peer_rows(endpoints: Sequence[tuple[str, Endpoint]], *, addresses: bool) -> 
     """Connected peers, a row for each session."""
     rows: list[dict[str, Any]] = []
     for identity, endpoint in endpoints:
+        totals = endpoint.relay.peer_totals() if endpoint.relay is not None else {}
         for peer in list(endpoint.peers.values()):
+            received, sent = totals.get(peer.id, (0, 0))
             for session in peer.sessions:
-                received, sent = endpoint.relay.peer_totals(peer.id) if endpoint.relay is not None else (0, 0)
                 rows.append(
                     {
                         "peer": peer_id_to_text(peer.id),
