@@ -33,6 +33,7 @@ cdef class Relay(CircuitOwner):
     cdef dict peers                    # peer id → Peer, the endpoint's
     cdef public object policy
     cdef public list addresses         # multiaddrs (bytes) with /p2p/RELAY_ID, told in every reservation
+    cdef bint stopped                  # takes nothing on any more
     cdef readonly dict reservations    # peer id → Reservation
     cdef dict of_prefix                # prefix → its reservations
     cdef readonly dict circuits        # id → Circuit

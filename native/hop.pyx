@@ -97,7 +97,7 @@ cdef class Relay(CircuitOwner):
         cdef Peer peer = self.peers.get(peer_id)
         cdef Verdict v
         cdef double now
-        if session.channel.via or peer is None:
+        if session.channel.via or peer is None or self.stopped:
             h.refuse(s, TP_PERMISSION_DENIED)
             return
         v = self._ask(self.policy.reserve, (
@@ -171,7 +171,7 @@ cdef class Relay(CircuitOwner):
         cdef Session towards
         cdef Verdict v
         cdef StopHandler stopping
-        if session.channel.via or dialer is None or target_id == dialer_id or target_id == self.me.peer_id:
+        if session.channel.via or dialer is None or self.stopped or target_id in (dialer_id, self.me.peer_id):
             h.refuse(s, TP_PERMISSION_DENIED)
             return
         target = self.peers.get(target_id)
@@ -448,7 +448,7 @@ cdef class StopHandler(Handler):
 
     cdef void _message(self, Stream s, const uint8_t* p, size_t n) noexcept:
         cdef tp_circuit_msg m
-        if tp_stop_get(p, n, &m) != 0 or m.type != TP_STOP_STATUS or m.status != TP_OK:
+        if tp_stop_get(p, n, &m) != 0 or m.type != TP_STOP_STATUS or m.status != TP_OK or self.relay.stopped:
             self.failed()
             s.reset()
 
@@ -471,6 +471,11 @@ cdef class StopHandler(Handler):
         hop.stopping = None
         hop.stream = None
         dialing.send(out, n + 1, False)
+        if dialing.gone or s.gone:
+            # Its connection was found dead when the answer was to be sent.
+            dialing.reset()
+            s.reset()
+            return
         c.owner = relay
         c.reactor = relay.reactor
         c.dialer = self.dialer

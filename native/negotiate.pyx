@@ -80,6 +80,8 @@ cdef class Listening(Handler):
             tp_bytequeue_drop(&self.received, used)
             return
         s.send(line, used, False)
+        if s.gone:
+            return
         self.cancel_timer()
         self.stream = None
         s.session.set_negotiated(s)
