@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
-from towpath._native.endpoint import Endpoint, HandshakeFailed
+from towpath._native.endpoint import Endpoint, HandshakeFailed, WrongIdentity
 from towpath.addresses import Address, peer_id_to_text
 from towpath.client.relaying import request_circuit
 from towpath.errors import AddressError, DialError, HandshakeError, PeerIdMismatch, TimeoutExpired
@@ -15,9 +17,10 @@ from towpath.errors import AddressError, DialError, HandshakeError, PeerIdMismat
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from towpath._native.appstream import AppStream
     from towpath._native.session import Session
 
-__all__ = ["Dialer", "resolve"]
+__all__ = ["Dialer", "deadline", "resolve"]
 
 _HEAD_START_S: Final = 0.25
 _FAMILIES: Final = {
@@ -53,24 +56,21 @@ class Dialer:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._locks: dict[bytes, asyncio.Lock] = {}
+        # An entry lasts as long as somebody holds or awaits the lock.
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
-    @contextlib.asynccontextmanager
-    async def _one_at_a_time(self, peer_id: bytes) -> AsyncIterator[None]:
-        # So that two who want the same peer share a connection instead of making two.
-        lock = self._locks.setdefault(peer_id, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._locks.pop(peer_id, None)
+    def _one_at_a_time(self, way: bytes) -> asyncio.Lock:
+        # So that two who want the same peer the same way share a connection instead of making two.
+        lock = self._locks.get(way)
+        if lock is None:
+            self._locks[way] = lock = asyncio.Lock()
+        return lock
 
     async def connect(self, address: Address) -> Session:
         """The session with the peer at an address, a new one if there is none. The address must name the peer."""
         peer_id = address.peer_id
         if peer_id is None:
-            raise AddressError(f"{address} names no peer; append /p2p/ and the peer's id")
+            raise AddressError(f"the address of {address.host} names no peer; append /p2p/ and the peer's id")
         async with self._one_at_a_time(peer_id):
             session = self._endpoint.session_of(peer_id)
             if session is not None and not session.via:
@@ -79,68 +79,92 @@ class Dialer:
 
     async def _first_of(self, places: list[tuple[str, int]], peer_id: bytes) -> Session:
         # Happy eyeballs (RFC 8305): each next place starts 250 ms after the one before, or when that failed.
+        dials: dict[asyncio.Future[Session], str] = {}
         waiting: set[asyncio.Future[Session]] = set()
-        errors: list[str] = []
+        failures: list[str] = []
+        kind: type[DialError] = DialError
         left = list(places)
+        winner: asyncio.Future[Session] | None = None
         try:
             while left or waiting:
                 if left:
                     host, port = left.pop(0)
+                    place = f"{host} port {port}"
                     try:
-                        waiting.add(self._endpoint.dial(host, port, peer_id))
+                        dial = self._endpoint.dial(host, port, peer_id)
                     except (HandshakeFailed, OSError) as error:
-                        errors.append(f"{host} port {port}: {error}")
+                        failures.append(f"{place}: {_reason(error)}")
                         continue
+                    dials[dial] = place
+                    waiting.add(dial)
                 done, waiting = await asyncio.wait(
                     waiting, timeout=_HEAD_START_S if left else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                for future in done:
-                    failure = future.exception()
+                for dial in done:
+                    failure = dial.exception()
                     if failure is None:
-                        return future.result()
-                    errors.append(str(failure))
+                        winner = dial
+                        return dial.result()
+                    failures.append(f"{dials[dial]}: {_reason(failure)}")
+                    if isinstance(failure, HandshakeFailed) and kind is not PeerIdMismatch:
+                        kind = PeerIdMismatch if isinstance(failure, WrongIdentity) else HandshakeError
         finally:
-            for future in waiting:
-                future.add_done_callback(_close_late)
-        reason = "; ".join(errors) or "no address"
-        kind = PeerIdMismatch if "another identity" in reason else HandshakeError
-        raise kind(f"no connection to {peer_id_to_text(peer_id)}: {reason}; check that it runs and is reachable there")
+            for dial in dials:
+                if dial is not winner:
+                    _give_up(dial)
+        told = "; ".join(failures) or "its name has no address"
+        raise kind(f"no connection to {peer_id_to_text(peer_id)}: {told}; check that it runs and is reachable there")
 
     async def through(self, relay: Session, target: bytes) -> Session:
         """The session with `target` over a circuit at this relay, a new one if there is none."""
-        async with self._one_at_a_time(target):
+        async with self._one_at_a_time(relay.peer_id + target):
             session = self._endpoint.session_of(target)
             if session is not None and session.via == relay.peer_id:
                 return session
             stream, _ = await request_circuit(relay, target)
-            try:
-                return await self.secure(stream, True, target, relay.peer_id)
-            except asyncio.CancelledError:
-                stream.reset()
-                raise
+            return await self.secure(stream, True, target, relay.peer_id)
 
-    async def secure(self, stream: Any, initiator: bool, peer_id: bytes | None, via: bytes) -> Session:
-        """Makes an end-to-end session inside a circuit's stream."""
+    async def secure(self, stream: AppStream, initiator: bool, peer_id: bytes | None, via: bytes) -> Session:
+        """Makes an end-to-end session inside a circuit's stream, which is its own from now on."""
         try:
-            future = self._endpoint.wrap(stream, initiator, peer_id, via)
-            return await asyncio.shield(future)
+            dial = self._endpoint.wrap(stream, initiator, peer_id, via)
         except HandshakeFailed as error:
-            kind = PeerIdMismatch if "another identity" in str(error) else HandshakeError
-            raise kind(f"the circuit was made, but no private connection inside it: {error}") from error
+            stream.reset()
+            raise _not_private(error) from error
+        try:
+            return await dial
+        except HandshakeFailed as error:
+            raise _not_private(error) from error
+        except asyncio.CancelledError:
+            _give_up(dial)
+            raise
 
 
-def _close_late(future: asyncio.Future[Session]) -> None:
-    if not future.cancelled() and future.exception() is None:
-        future.result().close()
+def _not_private(error: HandshakeFailed) -> HandshakeError:
+    kind = PeerIdMismatch if isinstance(error, WrongIdentity) else HandshakeError
+    return kind(f"the circuit was made, but no private connection inside it: {error}; check who runs there")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return str(error)
+
+
+def _give_up(dial: asyncio.Future[Session]) -> None:
+    # Cancelling ends a dial under way; one that succeeded in the same moment has a session that nobody knows of.
+    if not dial.cancel() and not dial.cancelled() and dial.exception() is None:
+        dial.result().close()
 
 
 @contextlib.asynccontextmanager
 async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
     """Ends what is inside after `seconds` with TimeoutExpired, whose text says what was being done."""
+    timer = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds):
+        async with timer:
             yield
     except TimeoutError as error:
-        if isinstance(error, DialError):
+        if not timer.expired():
             raise
         raise TimeoutExpired(f"{what} took longer than {seconds:g} s; try again, or another relay") from error
