@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
+import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,14 +20,23 @@ from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
 from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes
 from towpath.client.dialing import Dialer, deadline
-from towpath.client.relaying import STOP, open_stream
+from towpath.client.relaying import HOP, STOP, open_stream
 from towpath.client.reservations import HeldReservation
 from towpath.client.stopping import StopService
-from towpath.errors import DialError, NoRelaysAvailable, NoReservation, RelayError, TowpathError
+from towpath.errors import (
+    AddressError,
+    DialError,
+    NoRelaysAvailable,
+    NoReservation,
+    RelayError,
+    TimeoutExpired,
+    TowpathError,
+)
 from towpath.identity import Identity, load_or_create
 from towpath.log import get_logger
 from towpath.ping import PING, ping_once
 from towpath.relay.admission import Admission
+from towpath.relay.interpreter import hasten, relax
 from towpath.settings import RelayMode, Settings
 from towpath.stream import Stream
 
@@ -37,8 +46,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Node"]
 
-SWITCH_INTERVAL_S: Final = 0.0002
-"""How long another Python thread may keep the interpreter from the data plane while we relay (default: 5 ms)."""
+_NOT_DIRECTLY: Final = (
+    "directly: not tried, as it shows your address to the peer; set client.allow_direct to always to permit it"
+)
+_CLOSE_S: Final = 5.0
+"""What stream handlers get to end when the node closes."""
 _log = get_logger("node")
 Handler = Callable[[Stream], Awaitable[None]]
 
@@ -52,13 +64,14 @@ class Node:
     def __init__(self, settings: Settings | None = None, *, data: Path | str | None = None) -> None:
         self.settings = Settings.load() if settings is None else settings
         self._data = None if data is None else Path(data)
-        self._mode = self.settings.relay.mode
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: list[HeldReservation] = []
         self._started = 0.0
-        self._switch_interval: float | None = None
         self._listening: list[tuple[str, int]] = []
+        self._relayed_before = 0
+        self._circuits_before = 0
+        self._draining = False
         self._closed = False
 
     # --- life ----------------------------------------------------------------------------------
@@ -73,10 +86,12 @@ class Node:
         await self.close()
 
     async def start(self) -> None:
-        """Opens the listeners and begins to relay, as the settings say.
+        """Opens the listeners and begins to relay, as the settings say. Once; afterwards make another Node.
 
         OSError when an address cannot be listened on.
         """
+        if self._started:
+            raise RuntimeError("a Node starts only once")
         relay_key, peer_key = self._identities()
         loop = asyncio.get_running_loop()
         agent = f"towpath/{__version__}"
@@ -92,12 +107,13 @@ class Node:
             if limit is not None:
                 endpoint.max_connections = limit
         self._dialer = Dialer(self._peer)
-        self._stop_service = StopService(self._dialer, self._takes_circuits_of)
-        self._peer.set_handler(STOP, self._stop_service.accept)
+        self._peer.set_handler(STOP, StopService(self._dialer, self._takes_circuits_of, self._spawn).accept)
         self._peer.on_session_end = self._session_ended
+        for protocol in self._handlers:
+            self._serve(protocol)
         try:
-            self._listen()
-            if self._mode.relays:
+            self._listen(self.settings)
+            if self.settings.relay.mode.relays:
                 self._begin_relaying()
         except BaseException:
             await self.close()
@@ -105,29 +121,36 @@ class Node:
 
     async def drain(self, grace: float) -> None:
         """Takes no new connections and waits until no circuit is open, at most `grace` seconds."""
+        self._draining = True
         self._relay.stop_listening()
         until = time.monotonic() + grace
-        while self._relay.relay is not None and self._relay.relay.circuits and time.monotonic() < until:  # noqa: ASYNC110 - circuits end natively
+        while self._open_circuits() and time.monotonic() < until:  # noqa: ASYNC110 - the native core tells nobody
             await asyncio.sleep(0.05)
 
     async def close(self) -> None:
-        """Closes everything: listeners, reservations, circuits, connections."""
-        if self._closed:
+        """Closes everything: listeners, reservations, circuits, connections. Stream handlers are cancelled."""
+        if self._closed or not self._started:
             return
         self._closed = True
-        for held in self._held:
-            await held.stop()
-        self._end_relaying()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._peer.close()
-        self._relay.close()
-        # The goodbyes go out at the end of the loop's turn.
-        await asyncio.sleep(0)
-        self._peer.abort()
-        self._relay.abort()
-        self._reactor.close()
+        try:
+            for held in list(self._held):
+                await held.stop()
+            self._end_relaying()
+            tasks = self._tasks - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_CLOSE_S)
+            self._peer.close()
+            self._relay.close()
+            # The goodbyes go out at the end of the loop's turn.
+            await asyncio.sleep(0)
+        finally:
+            self._end_relaying()
+            for endpoint in (self._peer, self._relay):
+                endpoint.close()
+                endpoint.abort()
+            self._reactor.close()
 
     def _identities(self) -> tuple[Identity, Identity]:
         if self._data is None:
@@ -135,19 +158,25 @@ class Node:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         return load_or_create(self._data / "relay.key"), load_or_create(self._data / "peer.key")
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     # --- relaying ------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        if self._listening or not self.settings.network.listen:
-            return
-        self._listening = listening.open_listeners(
-            self._relay, self.settings.network.listen, move=self._mode is not RelayMode.DEDICATED_SERVER
-        )
+    def _listen(self, settings: Settings) -> None:
+        wanted = settings.network.listen
+        if not wanted:
+            self._relay.stop_listening()
+            self._listening = []
+        elif not self._listening:
+            move = settings.relay.mode is not RelayMode.DEDICATED_SERVER
+            try:
+                self._listening = listening.open_listeners(self._relay, wanted, move=move)
+            except BaseException:
+                self._relay.stop_listening()
+                raise
         self._tell_addresses()
 
     def _tell_addresses(self) -> None:
@@ -158,36 +187,43 @@ class Node:
             self._relay.relay.addresses = [address + suffix for address in addresses]
 
     def _begin_relaying(self) -> None:
+        policy = Admission(self.settings.relay)
         if self._relay.relay is not None:
+            self._relay.relay.policy = policy
             return
-        self._relay.start_relaying(Admission(self.settings.relay))
+        self._relay.start_relaying(policy)
         self._tell_addresses()
-        self._switch_interval = sys.getswitchinterval()
-        sys.setswitchinterval(min(self._switch_interval, SWITCH_INTERVAL_S))
-        _log.info("relaying", mode=str(self._mode), addresses=self.listen_addresses)
+        hasten()
+        _log.info("relaying", mode=str(self.settings.relay.mode), addresses=self.listen_addresses)
 
     def _end_relaying(self) -> None:
-        if self._relay.relay is None:
+        relay = self._relay.relay
+        if relay is None:
             return
         self._relay.stop_relaying()
-        if self._switch_interval is not None:
-            sys.setswitchinterval(self._switch_interval)
+        self._relayed_before += sum(relay.totals())
+        self._circuits_before += relay.circuits_opened
+        relax()
         _log.info("not_relaying")
 
+    def _open_circuits(self) -> int:
+        return len(self._relay.relay.circuits) if self._relay.relay is not None else 0
+
     async def set_relay_mode(self, mode: RelayMode) -> None:
-        """Switches relaying on or off. Circuits end when it goes off; nobody else's streams break."""
-        self._mode = mode
+        """Switches relaying on or off. Circuits end when it goes off; nobody else's streams break.
+
+        OSError when an address cannot be listened on; then everything is as before.
+        """
+        settings = self.settings.changed({"relay.mode": str(mode)}, source="set_relay_mode")
+        self._listen(settings)
+        self.settings = settings
         if mode.relays:
-            self.settings = self.settings.changed({"relay.mode": str(mode)})
-            self._listen()
-            if self._relay.relay is not None:
-                self._relay.relay.policy = Admission(self.settings.relay)
             self._begin_relaying()
         else:
             self._end_relaying()
         self._relay.push_identify()
 
-    # --- a user of relays ----------------------------------------------------------------------
+    # --- reachable through relays --------------------------------------------------------------
 
     async def reserve(self, relay: str, *, keep: bool = True, timeout: float = 30.0) -> HeldReservation:
         """Reserves at a relay (multiaddr with /p2p/ID), so that others reach us through it.
@@ -198,25 +234,21 @@ class Node:
         address = parse(relay)
         if address.circuit or address.peer_id is None:
             raise DialError(f"{relay} is not a relay's own address; it must end in /p2p/ and the relay's id")
-
-        async def connect() -> Session:
-            return await self._dialer.connect(address)
-
-        held = HeldReservation(address.peer_id, relay, connect, keep)
+        held = HeldReservation(address.peer_id, relay, functools.partial(self._dialer.connect, address), keep)
         self._held.append(held)
         try:
-            await held.start(timeout)
+            async with deadline(timeout, f"reserving at {relay}"):
+                await held.start()
         except BaseException:
-            self._held.remove(held)
-            await held.stop()
+            await self.release(held)
             raise
         return held
 
     async def release(self, held: HeldReservation) -> None:
         """Gives a reservation up."""
-        await held.stop()
         with contextlib.suppress(ValueError):
             self._held.remove(held)
+        await held.stop()
 
     def _session_ended(self, session: Session, why: str) -> None:
         for held in self._held:
@@ -233,16 +265,22 @@ class Node:
         """
         if handler is None:
             self._handlers.pop(protocol, None)
-            self._peer.set_handler(protocol, None)
-            return
-        self._handlers[protocol] = handler
+        else:
+            self._handlers[protocol] = handler
+        if self._started:
+            self._serve(protocol)
 
-        def accepted(native: AppStream) -> None:
-            self._spawn(self._serve(handler, Stream(native)))
+    def _serve(self, protocol: str) -> None:
+        handler = self._handlers.get(protocol)
+        self._peer.set_handler(protocol, None if handler is None else functools.partial(self._accept, handler))
 
-        self._peer.set_handler(protocol, accepted)
+    def _accept(self, handler: Handler, native: AppStream) -> None:
+        if self._closed:
+            native.reset()
+        else:
+            self._spawn(self._handle(handler, Stream(native)))
 
-    async def _serve(self, handler: Handler, stream: Stream) -> None:
+    async def _handle(self, handler: Handler, stream: Stream) -> None:
         try:
             await handler(stream)
         except asyncio.CancelledError:
@@ -254,6 +292,8 @@ class Node:
         except Exception:  # noqa: BLE001 - the application's own, whatever it is; logged with its trace
             stream.reset()
             _log.exception("stream_handler_failed", protocol=stream.protocol)
+
+    # --- reaching others -----------------------------------------------------------------------
 
     async def connect(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
         """A stream to a peer at a multiaddr.
@@ -272,53 +312,42 @@ class Node:
     ) -> Stream:
         """A stream to a peer (id, or circuit multiaddr) through a relay.
 
-        The relay is `via` (multiaddr, or id of a relay we know), else the circuit's, else the relays we are connected
-        to and the bootstrap relays in turn. RelayError is the last relay's refusal; NoRelaysAvailable says what was
-        tried.
+        The relay is `via` (multiaddr, or id of a relay we know), else the circuit's; a relay so named that fails
+        raises what it failed of. Else a connection that there is already will do, or the relays we are connected to
+        and the bootstrap relays are tried, each with its share of the time: RelayError when one of them refused,
+        NoRelaysAvailable, which says what was tried, when none leads there.
         """
-        async with deadline(timeout, f"connecting to {target}"):
-            session = await self._session_through_relays(target, via)
-            return Stream(await open_stream(session, protocol))
-
-    async def connect_with_fallback(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
-        """A stream to a peer through whichever relay works.
-
-        A direct connection is made only to an address given as `target`, and only when `client.allow_direct` is
-        `always`.
-        """
-        address = None if "/" not in target else parse(target)
-        if address is None or address.circuit:
-            return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
-        assert address.peer_id is not None
-        try:
-            return await self.connect_to_peer_via_relay(peer_id_to_text(address.peer_id), protocol, timeout=timeout)
-        except (DialError, NoRelaysAvailable):
-            if self.settings.client.allow_direct != "always":
-                raise
-            return await self.connect(target, protocol, timeout=timeout)
-
-    async def _session_through_relays(self, target: str, via: str | None) -> Session:
-        candidates: list[str]
+        until = time.monotonic() + timeout
+        relay = via
         if "/" in target:
             address = parse(target)
             if not address.circuit or address.target_id is None:
                 raise DialError(f"{target} leads to no peer through a relay; it must end in /p2p-circuit/p2p/ID")
             target_id = address.target_id
-            candidates = [address.relay if via is None else via]
+            relay = via or address.relay
         else:
             target_id = peer_id_to_bytes(target)
-            candidates = self._relays_to_try() if via is None else [via]
-        known = self._peer.session_of(target_id)
-        if known is not None and via is None:
-            return known
+        session = None if via else self._peer.session_of(target_id)
+        if session is None and relay is not None:
+            session = await self._through(relay, target_id, timeout)
+        elif session is None:
+            session = await self._through_any(target_id, until)
+        async with deadline(max(0.0, until - time.monotonic()), f"opening a stream to {target}"):
+            return Stream(await open_stream(session, protocol))
+
+    async def _through(self, relay: str, target: bytes, seconds: float) -> Session:
+        async with deadline(seconds, f"connecting to {peer_id_to_text(target)} through {relay}"):
+            return await self._dialer.through(await self._session_with_relay(relay), target)
+
+    async def _through_any(self, target: bytes, until: float) -> Session:
         tried: list[str] = []
         refusal: RelayError | None = None
-        for relay in candidates:
+        candidates = self._relays_to_try()
+        for at, relay in enumerate(candidates):
+            share = max(0.0, until - time.monotonic()) / (len(candidates) - at)
             try:
-                return await self._dialer.through(await self._session_with_relay(relay), target_id)
+                return await self._through(relay, target, share)
             except (TowpathError, OSError) as error:
-                if len(candidates) == 1:
-                    raise
                 tried.append(f"{relay}: {error}")
                 if isinstance(error, RelayError) and not isinstance(error, NoReservation):
                     refusal = error
@@ -327,25 +356,59 @@ class Node:
         raise NoRelaysAvailable(tried)
 
     def _relays_to_try(self) -> list[str]:
-        held = [h.relay_address for h in self._held if h.state == "active"]
-        return list(dict.fromkeys([*held, *self.settings.discovery.bootstrap]))
+        # Those that hold our reservations, others we are connected to, then those of the settings.
+        found = {held.relay_id: held.relay_address for held in self._held if held.state == "active"}
+        for peer in self._peer.peers.values():
+            if any(HOP in (session.protocols or ()) and not session.via for session in peer.sessions):
+                relay_id = peer_id_to_text(peer.id)
+                found.setdefault(relay_id, relay_id)
+        for relay in self.settings.discovery.bootstrap:
+            found.setdefault(relay.rpartition("/p2p/")[2], relay)
+        return list(found.values())
 
     async def _session_with_relay(self, relay: str) -> Session:
         if "/" in relay:
             return await self._dialer.connect(parse(relay))
         session = self._peer.session_of(peer_id_to_bytes(relay))
-        if session is None:
-            raise DialError(f"there is no connection to relay {relay}; give its multiaddr")
-        return session
+        if session is not None:
+            return session
+        for known in self._relays_to_try():
+            if known.endswith(f"/p2p/{relay}"):
+                return await self._dialer.connect(parse(known))
+        raise DialError(f"there is no connection to relay {relay}; give its multiaddr")
+
+    async def connect_with_fallback(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
+        """A stream to a peer through whichever relay works, else directly.
+
+        Directly only to an address (`/ip4/…/tcp/…/p2p/ID`) given as `target`, and only when `client.allow_direct` is
+        `always`; the relays then get half of the time.
+        """
+        address = parse(target) if "/" in target else None
+        if address is None or address.circuit:
+            return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
+        if address.peer_id is None:
+            raise AddressError(f"{target} names no peer; append /p2p/ and the peer's id")
+        peer = peer_id_to_text(address.peer_id)
+        direct = self.settings.client.allow_direct == "always"
+        async with deadline(timeout, f"connecting to {target}"):
+            try:
+                return await self.connect_to_peer_via_relay(peer, protocol, timeout=timeout / 2 if direct else timeout)
+            except (DialError, NoRelaysAvailable, TimeoutExpired) as error:
+                if not direct:
+                    _log.warning("direct_connection_not_allowed", peer=peer)
+                    tried = error.tried if isinstance(error, NoRelaysAvailable) else [str(error)]
+                    raise NoRelaysAvailable([*tried, _NOT_DIRECTLY]) from error
+            return await self.connect(target, protocol, timeout=timeout)
 
     async def ping(self, target: str, via: str | None = None, timeout: float = 30.0) -> float:
         """Seconds that 32 bytes take to the peer and back, end to end. `target` and `via` as for connecting."""
-        if "/" in target and not parse(target).circuit:
-            stream = await self.connect(target, PING, timeout=timeout)
-        else:
-            stream = await self.connect_to_peer_via_relay(target, PING, via, timeout)
-        async with deadline(timeout, f"pinging {target}"), stream:
-            return await ping_once(stream)
+        async with deadline(timeout, f"pinging {target}"):
+            if "/" in target and not parse(target).circuit:
+                stream = await self.connect(target, PING, timeout=timeout)
+            else:
+                stream = await self.connect_to_peer_via_relay(target, PING, via, timeout)
+            async with stream:
+                return await ping_once(stream)
 
     # --- what is going on ----------------------------------------------------------------------
 
@@ -388,22 +451,21 @@ class Node:
     def status(self) -> dict[str, Any]:
         """What `towpath status` shows."""
         relay = self._relay.relay
-        relayed = sum(relay.totals()) if relay is not None else 0
+        relayed = self._relayed_before + (sum(relay.totals()) if relay is not None else 0)
+        state, why = self._state()
         active = [held for held in self._held if held.state == "active"]
         return {
             "peer_id": self.peer_id,
             "relay_id": self.relay_id,
-            "mode": str(self._mode),
-            "state": "relaying" if relay is not None else "off",
-            "why": "relay mode is on"
-            if relay is not None
-            else "relay mode is off; switch it on with --mode cooperative",
+            "mode": str(self.settings.relay.mode),
+            "state": state,
+            "why": why,
             "addresses": self.addresses,
             "circuit_addresses": self.circuit_addresses,
             "reachability": "announced" if self.settings.network.announce else "unknown",
-            "circuits_now": len(relay.circuits) if relay is not None else 0,
+            "circuits_now": self._open_circuits(),
             "reservations_now": len(relay.reservations) if relay is not None else 0,
-            "circuits_today": relay.circuits_opened if relay is not None else 0,
+            "circuits_today": self._circuits_before + (relay.circuits_opened if relay is not None else 0),
             "bytes_relayed_today": relayed,
             "bytes_relayed_total": relayed,
             "budget": [],
@@ -419,3 +481,10 @@ class Node:
             "uptime_s": round(time.time() - self._started, 1),
             "data_plane": self.data_plane(),
         }
+
+    def _state(self) -> tuple[str, str]:
+        if self._relay.relay is None:
+            return "off", "relay mode is off; switch it on with --mode cooperative"
+        if self._draining:
+            return "draining", "the node is about to stop"
+        return "relaying", "relay mode is on"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from towpath._native.endpoint import pin_session
 from towpath.addresses import peer_id_to_text, to_text
+from towpath.client.dialing import deadline
 from towpath.client.relaying import request_reservation
-from towpath.errors import AddressError, TimeoutExpired, TowpathError
+from towpath.errors import AddressError, TowpathError
 from towpath.log import get_logger
 
 if TYPE_CHECKING:
@@ -21,19 +22,24 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldReservation", "back_off", "refresh_after"]
 
-_PROBE_S: Final = 15.0
+PROBE_S: Final = 15.0
+"""How often a relay is asked whether it is still there; silent from one time to the next, it is lost."""
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 60.0
 _ASK_S: Final = 30.0
+_CLOCKS_DIFFER_S: Final = 60.0
 _log = get_logger("client")
 
 
 def refresh_after(ttl_s: float) -> float:
     """Seconds after which to refresh a reservation that lives `ttl_s` longer.
 
-    At three quarters of it; of a long one, at the latest 2 min before its end.
+    At three quarters of it; of a long one, at the latest 2 min before its end. One that ended before it was granted
+    comes from a relay whose clock is not ours: after a minute.
     """
-    return max(0.5, min(ttl_s * 0.75, ttl_s - 120.0)) if ttl_s > 480.0 else max(0.5, ttl_s * 0.75)
+    if ttl_s <= 0:
+        return _CLOCKS_DIFFER_S
+    return max(0.5, min(ttl_s * 0.75, ttl_s - 120.0) if ttl_s > 480.0 else ttl_s * 0.75)
 
 
 def back_off(failures: int, jitter: float) -> float:
@@ -65,27 +71,25 @@ class HeldReservation:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, timeout: float) -> None:
+    async def start(self) -> None:
         """Reserves once, and from then on keeps it. Raises when the first time fails."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._reserve()
-        except TimeoutError as error:
-            raise TimeoutExpired(
-                f"relay {self.relay_id} did not grant a reservation within {timeout:g} s; check its address or try another"
-            ) from error
-        self._task = asyncio.create_task(
-            self._keep_up() if self._keep else self._hold(), name=f"reservation {self.relay_id}"
-        )
+        session = await self._reserve()
+        if self.state == "active":
+            work = self._keep_up(session) if self._keep else self._hold(session)
+            self._task = asyncio.create_task(work, name=f"reservation {self.relay_id}")
 
     async def stop(self) -> None:
-        """Gives it up. The relay notices when the connection closes."""
+        """Gives it up. The relay notices when the connection closes, at once unless something else needs it."""
         self.state = "released"
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        self._let_go()
+        session = self.session
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+        finally:
+            self._let_go()
+            if session is not None and session.pins == 0 and session.stream_count == 0:
+                session.close()
 
     def session_ended(self, session: Session) -> None:
         """Tells it that a connection closed."""
@@ -97,14 +101,16 @@ class HeldReservation:
             pin_session(self.session, -1)
             self.session = None
 
-    async def _reserve(self) -> None:
+    async def _reserve(self) -> Session:
         session = await self._connect()
         if session is not self.session:
             self._let_go()
             pin_session(session, 1)
             self.session = session
         answer = await request_reservation(session)
-        self._take(answer)
+        if self.state != "released":
+            self._take(answer)
+        return session
 
     def _take(self, answer: Message) -> None:
         self.expires_at = float(answer.expires_at or time.time() + 60)
@@ -118,23 +124,27 @@ class HeldReservation:
         self.failures = 0
         self.state = "active"
 
-    async def _hold(self) -> None:
+    async def _hold(self, session: Session) -> None:
         # Without keeping: until it expires.
-        await self._wait(self.expires_at - time.time())
+        await self._wait(session, self.expires_at - time.time())
         self.state = "lost"
         self._let_go()
 
-    async def _keep_up(self) -> None:
+    async def _keep_up(self, session: Session) -> None:
         while True:
-            if self.state == "active" and not await self._wait(refresh_after(self.expires_at - time.time())):
+            if not await self._wait(session, refresh_after(self.expires_at - time.time())):
                 _log.info("reservation_lost", relay=self.relay_id)
                 self.state = "lost"
                 self._let_go()
                 await asyncio.sleep(random.random() * _FIRST_WAIT_S)
+            session = await self._reserve_again()
+
+    async def _reserve_again(self) -> Session:
+        while True:
             try:
-                async with asyncio.timeout(_ASK_S):
-                    await self._reserve()
-            except (TowpathError, OSError, TimeoutError) as error:
+                async with deadline(_ASK_S, "reserving"):
+                    return await self._reserve()
+            except (TowpathError, OSError) as error:
                 self.failures += 1
                 self.state = "lost"
                 self._let_go()
@@ -142,10 +152,8 @@ class HeldReservation:
                 _log.info("reservation_failed", relay=self.relay_id, error=str(error), next_try_s=round(wait, 1))
                 await asyncio.sleep(wait)
 
-    async def _wait(self, seconds: float) -> bool:
+    async def _wait(self, session: Session, seconds: float) -> bool:
         # Until then, or (False) until the connection is gone: closed, or silent for a whole probe.
-        session = self.session
-        assert session is not None
         until = time.monotonic() + seconds
         while not session.closed:
             left = until - time.monotonic()
@@ -153,9 +161,9 @@ class HeldReservation:
                 return True
             session.ping()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, _PROBE_S)):
+                async with asyncio.timeout(min(left, PROBE_S)):
                     await self._changed.wait()
             self._changed.clear()
-            if left > _PROBE_S and session.ping_pending:
+            if left > PROBE_S and session.ping_pending:
                 session.abort()
         return False

@@ -6,8 +6,8 @@ Source: libp2p specs, relay/circuit-v2.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from towpath._native import messages
 from towpath.client.relaying import OK, STOP_CONNECT, read_message
@@ -28,18 +28,21 @@ _log = get_logger("client")
 
 
 class StopService:
-    """Answers STOP streams. `wanted(relay_id)` says whether we hold a reservation at that relay."""
+    """Answers STOP streams. `wanted(relay_id)` says whether we hold a reservation there; `spawn` runs each answer."""
 
-    def __init__(self, dialer: Dialer, wanted: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        dialer: Dialer,
+        wanted: Callable[[bytes], bool],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
         self._dialer = dialer
         self._wanted = wanted
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn = spawn
 
     def accept(self, stream: AppStream) -> None:
         """Takes a new STOP stream."""
-        task = asyncio.get_running_loop().create_task(self._answer(stream))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._answer(stream))
 
     async def _answer(self, stream: AppStream) -> None:
         relay_id = stream.session.peer_id
@@ -53,9 +56,12 @@ class StopService:
                     return
                 # Who the dialer is, the handshake inside proves; what the relay says of it is not relied on.
                 await self._dialer.secure(stream, False, None, relay_id)
-        except (TowpathError, TimeoutError, ValueError) as error:
+        except (TowpathError, TimeoutError) as error:
             stream.reset()
-            _log.info("circuit_failed", error=str(error))
+            _log.info("circuit_failed", error=str(error) or "it took too long")
+        except asyncio.CancelledError:
+            stream.reset()
+            raise
 
     async def _decide(self, stream: AppStream, relay_id: bytes) -> int:
         try:
