@@ -117,12 +117,14 @@ cdef class Reactor:
             close(self.epfd)
 
     def close(self):
-        """Stops watching. Every endpoint must be closed before."""
+        """Stops watching and closes the epoll set. Every endpoint must be closed before."""
         if self.closed:
             return
         self.flush_dirty()
         self.closed = True
         self.loop.remove_reader(self.epfd)
+        close(self.epfd)
+        self.epfd = -1
         if self.tick_handle is not None:
             self.tick_handle.cancel()
             self.tick_handle = None
