@@ -1,0 +1,145 @@
+"""Nodes in one event loop, on loopback: relays, clients that meet there, and what stands between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from towpath import Node, Settings, Stream
+
+ECHO = "/echo/1"
+LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
+
+
+def relay(**settings: Any) -> Node:
+    """A relay without limits; settings by name with __ for the dot."""
+    roomy = dict.fromkeys(("max_reservations_per_ip", "max_circuits_per_peer"), "unlimited")
+    given = {f"relay.{name}": value for name, value in roomy.items()} | {"network.listen": list(LOOPBACK)}
+    return Node(loaded(given | {"relay.mode": "dedicated"}, settings))
+
+
+def client(**settings: Any) -> Node:
+    """A node that relays for nobody."""
+    return Node(loaded({}, settings))
+
+
+def loaded(given: dict[str, Any], settings: dict[str, Any]) -> Settings:
+    return Settings.load(given | {name.replace("__", "."): value for name, value in settings.items()}, environ={})
+
+
+def address(node: Node) -> str:
+    """The first address of a relay."""
+    return node.listen_addresses[0]
+
+
+async def echo(stream: Stream) -> None:
+    """Says everything again, and ends when the other side ends."""
+    async with stream:
+        while part := await stream.read():
+            stream.write(part)
+            await stream.drain()
+        await stream.close_write()
+
+
+@dataclass
+class Meeting:
+    """alice, who dials, and bob, who holds a reservation at the relay and serves ECHO."""
+
+    relay: Node
+    alice: Node
+    bob: Node
+    accepted: asyncio.Queue[Stream] = field(default_factory=asyncio.Queue)
+    """Streams of the protocols that `let_in` was called with."""
+
+    def let_in(self, protocol: str) -> None:
+        """Queues bob's ends of the streams of a protocol; they live until the test ends them."""
+
+        async def accept(stream: Stream) -> None:
+            self.accepted.put_nowait(stream)
+
+        self.bob.set_stream_handler(protocol, accept)
+
+    async def pair(self, protocol: str = "/pair/1") -> tuple[Stream, Stream]:
+        """A stream from alice to bob: her end and his."""
+        self.let_in(protocol)
+        here = await self.alice.connect_to_peer_via_relay(self.bob.peer_id, protocol, via=address(self.relay))
+        return here, await self.accepted.get()
+
+    async def settle(self) -> None:
+        """Everything that was sent on their connection, both ways, has arrived: a ping overtakes nothing."""
+        await self.alice.ping(self.bob.peer_id, via=address(self.relay))
+
+
+@contextlib.asynccontextmanager
+async def meeting(**settings: Any) -> AsyncIterator[Meeting]:
+    """A relay with these settings, and two peers at it."""
+    async with relay(**settings) as middle, client() as alice, client() as bob:
+        bob.set_stream_handler(ECHO, echo)
+        await bob.reserve(address(middle))
+        yield Meeting(middle, alice, bob)
+
+
+async def until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+    """Returns as soon as `holds()`; for what tells nobody when it happens."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Proxy:
+    """A TCP proxy to one port that can fall silent: its connections stay open and carry nothing more."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connections = 0
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def fall_silent(self) -> None:
+        """Carries nothing from now on; new connections are accepted and hear nothing."""
+        self._flowing.clear()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        there, to_there = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._copy(reader, to_there))
+                group.create_task(self._copy(there, writer))
+        except* (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            to_there.close()
+            writer.close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._flowing.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
