@@ -55,6 +55,7 @@ cdef class AppStream(Handler):
         self.opener = None
         if not selected:
             self.was_reset = True
+            self.cancel_timer()
         if opener is not None and not opener.done():
             opener.set_result(selected)
 
@@ -178,6 +179,7 @@ cdef class AppStream(Handler):
         """Ends both directions now; readers and writers are woken."""
         if not self.stream.gone:
             self.stream.reset()
+        self.cancel_timer()        # its own even while a negotiation handles the stream
         self.was_reset = True
         self._wake_reader()
         self._wake_writer()
@@ -194,7 +196,12 @@ cdef class AppProtocol(Protocol):
         cdef AppStream a = make(session, self.name)
         a.stream = s
         s.handler = a
-        self.accepted(a)
+        try:
+            self.accepted(a)
+        except Exception as error:
+            a.reset()
+            session.channel.reactor.loop.call_exception_handler(
+                {"message": f"who accepts {self.name} failed", "exception": error})
 
 
 cdef AppStream make(Session session, str name):

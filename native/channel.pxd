@@ -37,6 +37,7 @@ cdef class Channel(Pollable):
     cdef readonly bint open
     cdef readonly bint closed
     cdef bint closing                  # closes as soon as everything is sent
+    cdef bint broken                   # a message could not be sealed: nothing may follow
 
     cdef Chunk* first                  # what is to be sent, oldest first
     cdef Chunk* last

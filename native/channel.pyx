@@ -252,7 +252,9 @@ cdef class Channel(Pollable):
         self.frame_at = 0
         at = self.last.data + self.message_at
         n = self.message_end - self.message_at - 2
-        tp_seal(self.reactor.aead, &self.send_cipher, at + 2, at + 2, n, NULL, 0)
+        if tp_seal(self.reactor.aead, &self.send_cipher, at + 2, at + 2, n, NULL, 0) != 0:
+            self.broken = True
+            return
         n += TP_AEAD_TAG
         at[0] = n >> 8
         at[1] = n & 255
@@ -318,7 +320,9 @@ cdef class Channel(Pollable):
                     return -1
             tp_yamux_put(p - TP_YAMUX_HEADER, TP_YAMUX_DATA, flags, stream, <uint32_t>k)
             at = self.last.data + self.last.end
-            tp_seal(self.reactor.aead, &self.send_cipher, at + 2, p - TP_YAMUX_HEADER, length, NULL, 0)
+            if tp_seal(self.reactor.aead, &self.send_cipher, at + 2, p - TP_YAMUX_HEADER, length, NULL, 0) != 0:
+                self.broken = True
+                break
             length += TP_AEAD_TAG
             at[0] = length >> 8
             at[1] = length & 255
@@ -339,6 +343,9 @@ cdef class Channel(Pollable):
         if self.closed:
             return
         self.seal_message()
+        if self.broken:
+            self.fail("a message could not be sealed")
+            return
         while self.first != NULL:
             c = self.first
             if c.end > c.start:

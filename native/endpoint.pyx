@@ -288,12 +288,12 @@ cdef class Endpoint(SessionOwner):
         if peer is None:
             self.peers[channel.peer_id] = peer = Peer(channel.peer_id)
         peer.sessions.append(session)
-        if self.on_session is not None:
-            self.on_session(session)
         if self.ask_identify:
             ask(session, self._identified)
         if future is not None and not future.done():
             future.set_result(session)
+        if self.on_session is not None:
+            self.on_session(session)
 
     def _identified(self, session):
         if self.on_identified is not None:

@@ -105,6 +105,8 @@ cdef class Reactor:
 
     def __dealloc__(self):
         cdef Chunk* c
+        while tp_wheel_pop(&self.wheel, 0xFFFFFFFFFFFFFFFFu) != NULL:
+            pass                   # whoever outlives it must not look for its timer here
         while self.pool != NULL:
             c = self.pool
             self.pool = c.next
@@ -120,7 +122,8 @@ cdef class Reactor:
         """Stops watching and closes the epoll set. Every endpoint must be closed before."""
         if self.closed:
             return
-        self.flush_dirty()
+        if not self.in_slice:
+            self.flush_dirty()     # a slice under way does it itself
         self.closed = True
         self.loop.remove_reader(self.epfd)
         close(self.epfd)
