@@ -47,7 +47,7 @@ class Talk:
 
 @dataclass
 class Model:
-    """Queues what the peer says, so that it can be sealed and delivered in pieces of any size, and checks what comes back."""
+    """Queues what the peer says, to be sealed and delivered in pieces of any size, and checks what comes back."""
 
     world: World
     peer: RawPeer
@@ -61,10 +61,13 @@ class Model:
         self.queued += data
 
     def deliver(self, message: int, piece: int) -> None:
-        """Seals everything said into messages of at most so many bytes, delivered in pieces of at most so many."""
+        """Seals everything said into messages of at most so many bytes, delivered in pieces of at most so many; of more
+        when that would be thousands."""
+        message = max(message, len(self.queued) // 1000)
         for at in range(0, len(self.queued), message):
             self.wire += self.peer.seal(bytes(self.queued[at : at + message]))
         self.queued.clear()
+        piece = max(piece, len(self.wire) // 1000)
         for at in range(0, len(self.wire), piece):
             self.peer.channel.receive(bytes(self.wire[at : at + piece]))
         self.wire.clear()
@@ -98,12 +101,11 @@ class Model:
 
 
 SIZES = st.one_of(st.integers(0, 40), st.integers(0, 5000), st.integers(0, WINDOW))
+STEP_NAMES = ["open", "open", "called", "say", "say", "say", "grant", "finish", "reset", "ping", "empty"]
+STEP_NAMES += ["write", "write", "write", "read", "read", "close", "app_reset", "deliver", "deliver"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(
-            ["open", "open", "called", "say", "say", "say", "grant", "finish", "reset", "ping", "empty"]
-            + ["write", "write", "write", "read", "read", "close", "app reset", "deliver", "deliver"]
-        ),
+        st.sampled_from(STEP_NAMES),
         st.integers(0, 7),
         SIZES,
     ),
@@ -173,7 +175,7 @@ def _app_step(model: Model, talk: Talk, step: str, size: int) -> None:
     elif step == "close" and not talk.app.was_reset:
         talk.app.close_write()
         talk.closed = True
-    elif step == "app reset":
+    elif step == "app_reset":
         talk.app.reset()
         talk.cut = True
 

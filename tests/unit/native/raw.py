@@ -119,6 +119,8 @@ class RawPeer:
         self.go_away: int | None = None
         self.room: int | None = None
         """how many bytes are still taken from the endpoint, as by a socket that fills up; None: any"""
+        self.dead = False
+        """whatever the endpoint sends fails, as on a socket that was reset"""
         self._next_id = 1 if dials else 2
         self._sending: Cipher | None = None
         self._receiving: Cipher | None = None
@@ -126,6 +128,8 @@ class RawPeer:
         world.run()
 
     def _sent(self, data: bytes) -> int:
+        if self.dead:
+            return -1
         taken = len(data) if self.room is None else min(len(data), self.room)
         if self.room is not None:
             self.room -= taken
