@@ -283,6 +283,11 @@ cdef class Endpoint(SessionOwner):
         cdef Peer peer
         future = self.dialing.pop(channel, None)
         self.handshaking.discard(channel)
+        if future is not None and future.cancelled():
+            # Given up a moment ago, and nobody shall find it.
+            self.connections -= 1
+            channel.fail("nobody waits for it any more")
+            return
         session.begin(channel, self, self.inner_idle_ms if channel.via else self.idle_ms)
         peer = self.peers.get(channel.peer_id)
         if peer is None:

@@ -78,7 +78,7 @@ cdef class Session(Upper):
     cdef readonly double rtt_s         # of the last yamux ping, 0: none yet
     cdef object waiting                # deque of streams held back while the channel's queue is long
     cdef readonly bint closed
-    cdef readonly bint going_away
+    cdef readonly bint going_away      # either side said so: no new streams
     cdef readonly double opened_at
     cdef readonly str agent
     cdef readonly object protocols     # from identify: frozenset of str, or None

@@ -548,6 +548,7 @@ cdef class Session(Upper):
         cdef Channel c = self.channel
         if self.closed:
             return
+        self.going_away = True
         c.put_control(TP_YAMUX_GO_AWAY, 0, 0, 0)
         c.finish()
 
