@@ -72,7 +72,8 @@ class Place:
     """Where processes run: on this machine as it is, or in one of its network namespaces."""
 
     def __init__(self, namespace: str | None = None) -> None:
-        self.prefix = ["ip", "netns", "exec", namespace] if namespace else []
+        # Not `ip netns exec`, which remounts / and so fails under a chroot.
+        self.prefix = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
 
 
 class Stage:
@@ -139,27 +140,28 @@ def namespaces() -> Iterator[tuple[Place, Place, Place]]:
     names = [f"{tag}-{who}" for who in ("relay", "sharer", "opener")]
     made: list[str] = []
 
-    def ip(*words: str) -> None:
-        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    def run(*words: str, inside: str | None = None) -> None:
+        command = [*Place(inside).prefix, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
-            raise DemoError(f"`ip {' '.join(words)}` failed: {done.stderr.strip()}")
+            raise DemoError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
 
     try:
         for name in names:
-            ip("netns", "add", name)
+            run("ip", "netns", "add", name)
             made.append(name)
-            ip("-n", name, "link", "set", "lo", "up")
+            run("ip", "link", "set", "lo", "up", inside=name)
         relay = names[0]
-        ip("-n", relay, "addr", "add", f"{RELAY_ADDRESS}/32", "dev", "lo")
-        ip("netns", "exec", relay, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+        run("ip", "addr", "add", f"{RELAY_ADDRESS}/32", "dev", "lo", inside=relay)
+        run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward", inside=relay)
         for name, wire, network in ((names[1], "w1", "198.51.100"), (names[2], "w2", "203.0.113")):
-            ip("-n", relay, "link", "add", wire, "type", "veth", "peer", "name", "w0", "netns", name)
-            ip("-n", relay, "addr", "add", f"{network}.1/24", "dev", wire)
-            ip("-n", relay, "link", "set", wire, "up")
-            ip("-n", name, "addr", "add", f"{network}.2/24", "dev", "w0")
-            ip("-n", name, "link", "set", "w0", "up")
+            run("ip", "link", "add", wire, "type", "veth", "peer", "name", "w0", "netns", name, inside=relay)
+            run("ip", "addr", "add", f"{network}.1/24", "dev", wire, inside=relay)
+            run("ip", "link", "set", wire, "up", inside=relay)
+            run("ip", "addr", "add", f"{network}.2/24", "dev", "w0", inside=name)
+            run("ip", "link", "set", "w0", "up", inside=name)
             # The whole world is behind the wire, as behind a home router.
-            ip("-n", name, "route", "add", "default", "via", f"{network}.1")
+            run("ip", "route", "add", "default", "via", f"{network}.1", inside=name)
         yield Place(names[0]), Place(names[1]), Place(names[2])
     finally:
         for name in made:
