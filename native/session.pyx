@@ -527,6 +527,7 @@ cdef class Session(Upper):
         cdef void* p
         cdef uint32_t cursor
         cdef list all_streams = []
+        cdef SessionOwner owner = self.owner
         if self.closed:
             return
         self.closed = True
@@ -541,7 +542,9 @@ cdef class Session(Upper):
             self._reset_by_peer(s)
         self.body = None
         self.waiting = None
-        self.owner.on_session_closed(self, why)
+        # Whoever keeps a closed session keeps nothing else alive.
+        self.owner = None
+        owner.on_session_closed(self, why)
 
     def close(self):
         """Says goodbye (GO_AWAY) and closes once everything queued is sent; open streams are reset."""
