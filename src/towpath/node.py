@@ -134,7 +134,7 @@ class Node:
         self._closed = True
         try:
             for held in list(self._held):
-                await held.stop()
+                await self.release(held)
             self._end_relaying()
             tasks = self._tasks - {asyncio.current_task()}
             for task in tasks:

@@ -74,9 +74,11 @@ class HeldReservation:
     async def start(self) -> None:
         """Reserves once, and from then on keeps it. Raises when the first time fails."""
         session = await self._reserve()
-        if self.state == "active":
-            work = self._keep_up(session) if self._keep else self._hold(session)
-            self._task = asyncio.create_task(work, name=f"reservation {self.relay_id}")
+        if self.state == "released":
+            self._let_go()
+            return
+        work = self._keep_up(session) if self._keep else self._hold(session)
+        self._task = asyncio.create_task(work, name=f"reservation {self.relay_id}")
 
     async def stop(self) -> None:
         """Gives it up. The relay notices when the connection closes, at once unless something else needs it."""
@@ -87,6 +89,7 @@ class HeldReservation:
                 self._task.cancel()
                 await asyncio.wait([self._task])
         finally:
+            self._task = None
             self._let_go()
             if session is not None and session.pins == 0 and session.stream_count == 0:
                 session.close()
