@@ -69,7 +69,10 @@ class RawStream:
         assert len(data) <= self.credit, f"{len(data)} bytes with a credit of {self.credit}"
         self.credit -= len(data)
         pieces = [data[at : at + frame] for at in range(0, len(data), frame)] or [b""]
-        frames = [yamux.data(self.id, piece, flags if n == 0 else 0) for n, piece in enumerate(pieces)]
+        marks = [0] * len(pieces)
+        marks[0] |= flags & (SYN | ACK)
+        marks[-1] |= flags & ~(SYN | ACK)
+        frames = [yamux.data(self.id, piece, mark) for piece, mark in zip(pieces, marks, strict=True)]
         self.peer.post(b"".join(frames))
 
     def grant(self, size: int) -> None:
