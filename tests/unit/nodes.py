@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,40 +107,51 @@ class Proxy:
         self.connections = 0
 
     async def __aenter__(self) -> Proxy:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.setblocking(False)
+        self.port: int = self._listening.getsockname()[1]
+        self._spawn(self._accept())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+        self._listening.close()
 
     def fall_silent(self) -> None:
         """Carries nothing from now on; new connections are accepted and hear nothing."""
         self._flowing.clear()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        there, to_there = await asyncio.open_connection("127.0.0.1", self._to)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(reader, to_there))
-                group.create_task(self._copy(there, writer))
-        except* (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            to_there.close()
-            writer.close()
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            here, _ = await loop.sock_accept(self._listening)
+            self.connections += 1
+            self._spawn(self._carry(here))
+
+    async def _carry(self, here: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with here, socket.socket() as there, contextlib.suppress(OSError):
+            here.setblocking(False)
+            there.setblocking(False)
+            await loop.sock_connect(there, ("127.0.0.1", self._to))
+            copies = [asyncio.create_task(self._copy(*ends)) for ends in ((here, there), (there, here))]
+            try:
+                await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for copy in copies:
+                    copy.cancel()
+                await asyncio.gather(*copies, return_exceptions=True)
+
+    async def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await loop.sock_recv(source, 65536):
             await self._flowing.wait()
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+            await loop.sock_sendall(sink, data)

@@ -85,17 +85,15 @@ async def test_two_relays_are_two_ways(middle: Node, bob: Node) -> None:
 
 
 async def test_a_kept_reservation_is_refreshed_before_its_end(bob: Node, alice: Node) -> None:
-    async with relay(relay__reservation_ttl="2s") as brief:
+    async with relay(relay__reservation_ttl="4s") as brief:
         held = await bob.reserve(address(brief))
         first = held.expires_at
-        begun = time.time()
         await until(lambda: held.expires_at > first)
         assert time.time() < first
         assert held.state == "active"
+        assert brief.data_plane()["reservations_made"] == 2
         await asyncio.sleep(max(0.0, first + 0.1 - time.time()))
         assert await alice.ping(bob.circuit_addresses[0]) > 0
-        assert brief.data_plane()["reservations_made"] == 2
-        assert time.time() - begun < 3
 
 
 async def test_one_that_is_not_kept_ends_in_time_and_lets_the_connection_go(bob: Node, alice: Node) -> None:

@@ -167,4 +167,4 @@ async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
     except TimeoutError as error:
         if not timer.expired():
             raise
-        raise TimeoutExpired(f"{what} took longer than {seconds:g} s; try again, or another relay") from error
+        raise TimeoutExpired(f"{what} took longer than {seconds:.3g} s; try again, or another relay") from error
