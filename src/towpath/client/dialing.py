@@ -44,10 +44,10 @@ async def resolve(address: Address) -> list[tuple[str, int]]:
         found = await loop.getaddrinfo(
             address.host, address.port, family=_FAMILIES[address.family], type=socket.SOCK_STREAM
         )
-    except socket.gaierror as error:
-        raise AddressError(
-            f"{address.host} cannot be resolved ({error.strerror}); check the name and the network"
-        ) from error
+    except (socket.gaierror, UnicodeError) as error:
+        # UnicodeError: what is no host name at all, such as one with an empty label.
+        why = error.strerror if isinstance(error, OSError) else "it is no host name"
+        raise AddressError(f"{address.host} cannot be resolved ({why}); check the name and the network") from error
     return list(dict.fromkeys((str(info[4][0]), address.port) for info in found))
 
 
