@@ -80,10 +80,11 @@ async def _request(session: Session, request: bytes) -> tuple[AppStream, Message
 async def request_reservation(session: Session) -> Message:
     """Asks the relay at the other end for a reservation, or refreshes it. RelayError when it refuses."""
     stream, answer = await _request(session, messages.hop_reserve())
+    if not answer.has_reservation:
+        stream.reset()
+        raise HandshakeError("the relay accepted, but sent no reservation; try another relay")
     stream.close_write()
     stream.discard()
-    if not answer.has_reservation:
-        raise HandshakeError("the relay accepted, but sent no reservation; try another relay")
     return answer
 
 
