@@ -10,6 +10,7 @@ from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # No deadlines: a shared machine stalls at any moment. The full form searches twenty times as long.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("short", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=2000)
 
@@ -18,7 +19,8 @@ _ALONE = ("tests/net/", "tests/interop/", "tests/packaging/", "tests/unit/test_c
 
 def pytest_configure(config: pytest.Config) -> None:
     full = config.getoption("markexpr") == ""
-    hypothesis.settings.load_profile("full" if full else "short")
+    chosen = config.getoption("--hypothesis-profile")
+    hypothesis.settings.load_profile(chosen or ("full" if full else "short"))
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
