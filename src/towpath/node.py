@@ -159,6 +159,9 @@ class Node:
         return load_or_create(self._data / "relay.key"), load_or_create(self._data / "peer.key")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -275,10 +278,7 @@ class Node:
         self._peer.set_handler(protocol, None if handler is None else functools.partial(self._accept, handler))
 
     def _accept(self, handler: Handler, native: AppStream) -> None:
-        if self._closed:
-            native.reset()
-        else:
-            self._spawn(self._handle(handler, Stream(native)))
+        self._spawn(self._handle(handler, Stream(native)))
 
     async def _handle(self, handler: Handler, stream: Stream) -> None:
         try:

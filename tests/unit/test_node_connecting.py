@@ -282,6 +282,15 @@ async def test_fallback_connects_directly_when_always_allowed(met: Meeting) -> N
         assert stream.via is None
 
 
+async def test_silent_relays_leave_fallback_half_of_the_time(met: Meeting) -> None:
+    async with Proxy(parse(address(met.relay)).port) as silent:
+        silent.fall_silent()
+        mute = f"/ip4/127.0.0.1/tcp/{silent.port}/p2p/{NOBODY}"
+        async with relay() as target, client(discovery__bootstrap=[mute], client__allow_direct="always") as alice:
+            stream = await alice.connect_with_fallback(address(target), "/ipfs/ping/1.0.0", timeout=1)
+            assert stream.via is None
+
+
 async def test_fallback_has_no_direct_way_to_a_mere_id(met: Meeting) -> None:
     async with client(client__allow_direct="always") as alice:
         with pytest.raises(NoRelaysAvailable):
