@@ -50,6 +50,7 @@ cdef class Channel(Pollable):
     cdef uint8_t* partial              # an incomplete received message, with HEADROOM before it
     cdef size_t partial_n
     cdef bint above_high
+    cdef bint stalled                  # the transport took no more: entered with the reactor
     cdef uint64_t rtt_read_ms
     cdef uint32_t rtt_least_us
     cdef int os_error                  # errno of what ended the socket, 0: nothing of that kind
@@ -68,6 +69,7 @@ cdef class Channel(Pollable):
     cdef int put_control(self, uint8_t type, uint16_t flags, uint32_t stream, uint32_t length) noexcept
     cdef int put_data(self, uint32_t stream, uint16_t flags, uint8_t* p, size_t n, bint headroom) noexcept
     cdef int _put_direct(self, uint32_t stream, uint16_t flags, uint8_t* p, size_t n) noexcept
+    cdef void _set_stalled(self, bint on) noexcept
     cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept
     cdef void waiting_to_send(self, bint waiting) noexcept
     cdef uint64_t rtt_us(self, uint64_t now_ms) noexcept

@@ -362,6 +362,7 @@ cdef class Channel(Pollable):
             self.reactor.give_chunk(c)
         if self.first == NULL:
             self.last = NULL
+            self._set_stalled(False)
             self.waiting_to_send(False)
             if self.closing:
                 self.fail("closed")
@@ -375,6 +376,13 @@ cdef class Channel(Pollable):
             if self.queued > UNSENT_MAX:
                 self.fail("the other side does not read")
                 return
+            if moved:
+                self._set_stalled(False)
+            self._set_stalled(True)
+            if self.reactor.held > self.reactor.budget:
+                self.reactor.hold(0)
+                if self.closed:
+                    return
         if self.queued > QUEUE_HIGH:
             self.above_high = True
         elif self.above_high and self.queued <= QUEUE_LOW:
@@ -382,6 +390,11 @@ cdef class Channel(Pollable):
             upper = self.upper
             if upper is not None:
                 upper.on_drained()
+
+    cdef void _set_stalled(self, bint on) noexcept:
+        if on != self.stalled:
+            self.stalled = on
+            self.reactor.set_stalled(self, on)
 
     cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept:
         """Hands bytes to the transport; how many it took, -1 when it is dead."""
@@ -417,6 +430,7 @@ cdef class Channel(Pollable):
             return
         self.closed = True
         self.cancel_timer()
+        self._set_stalled(False)
         self.shut()
         self.upper = None
         self.opener = None

@@ -59,8 +59,11 @@ cdef class HopHandler(Handler):
     cdef Relay relay
     cdef Stream stream
     cdef tp_bytequeue received
+    cdef size_t counted                # of received, as held by the reactor
     cdef int stage
     cdef StopHandler stopping
+    cdef void _park(self) noexcept
+    cdef void drop_received(self) noexcept
     cdef void _message(self, Stream s, const uint8_t* p, size_t n) noexcept
     cdef void answer(self, Stream s, int status, Verdict verdict) noexcept
     cdef void refuse(self, Stream s, int status) noexcept

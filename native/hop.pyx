@@ -319,6 +319,7 @@ cdef class HopHandler(Handler):
             s.reset()
             return
         if self.stage != READING:
+            self._park()
             return
         used = tp_varint_get(tp_bytequeue_head(&self.received), tp_bytequeue_size(&self.received), &length)
         if used < 0 or (used > 0 and length > TP_HOP_MAX):
@@ -331,8 +332,20 @@ cdef class HopHandler(Handler):
         # What came with the message belongs to the circuit to come.
         if self.stage == CONNECTING:
             tp_bytequeue_drop(&self.received, used + length)
-        elif self.stopping is None:
-            tp_bytequeue_free(&self.received)
+            self._park()
+
+    cdef void _park(self) noexcept:
+        # What waits for the circuit is counted, and the connect is among those that go when memory is short.
+        cdef size_t more = self.received.capacity - self.counted
+        if more:
+            self.counted += more
+            self.relay.reactor.set_stalled(self.stopping, True)
+            self.relay.reactor.hold(more)
+
+    cdef void drop_received(self) noexcept:
+        self.relay.reactor.unhold(self.counted)
+        self.counted = 0
+        tp_bytequeue_free(&self.received)
 
     cdef void _message(self, Stream s, const uint8_t* p, size_t n) noexcept:
         cdef tp_circuit_msg m
@@ -388,6 +401,7 @@ cdef class HopHandler(Handler):
             s.reset()
             return
         self.stage = ANSWERED
+        self.drop_received()
         s.send(prefix, tp_varint_put(prefix, n), False)
         s.send(out, n, False)
         s.close_write()
@@ -402,6 +416,7 @@ cdef class HopHandler(Handler):
         cdef StopHandler stopping = self.stopping
         self.stream = None
         self.stopping = None
+        self.drop_received()
         if stopping is not None and self.stage == CONNECTING:
             stopping.release()
             if stopping.stream is not None and not stopping.stream.gone:
@@ -492,6 +507,7 @@ cdef class StopHandler(Handler):
         if tp_bytequeue_size(&hop.received):
             side = c.first
             side.on_data(dialing, tp_bytequeue_head(&hop.received), tp_bytequeue_size(&hop.received))
+            hop.drop_received()
         if dialing.fin_received and not dialing.gone:
             c.first.on_fin(dialing)
         if tp_bytequeue_size(&self.received) > used and not s.gone:
@@ -514,6 +530,7 @@ cdef class StopHandler(Handler):
             self.dialer.circuits -= 1
             self.target.circuits -= 1
         self.cancel_timer()
+        self.relay.reactor.set_stalled(self, False)
         self.hop = None
         self.dialing = None
 

@@ -63,7 +63,7 @@ cdef class Reactor:
     cdef public uint64_t held          # bytes of process memory that queues hold now
     cdef uint64_t peak                 # the most that they held since memory was last given back
     cdef public uint64_t budget        # and may hold
-    cdef dict stalled                  # Timed objects with parked bytes, longest-stalled first
+    cdef dict stalled                  # Timed objects that hold bytes and cannot go on, longest-stalled first
     cdef public uint64_t bytes_read, bytes_sent, budget_resets
 
     cdef int register(self, Pollable p, uint32_t interest) except -1

@@ -363,7 +363,8 @@ cdef class Reactor:
             free(c)
 
     cdef void hold(self, size_t n) noexcept:
-        """Counts n bytes that a queue now owns; over budget the longest-stalled owner is told to give up."""
+        """Counts n bytes that a queue now owns. Over budget, whoever has been stalled longest is told to give up: a
+        circuit or a connect with parked bytes, a connection whose transport takes nothing."""
         cdef Timed victim
         self.held += n
         if self.held > self.peak:

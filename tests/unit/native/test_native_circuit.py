@@ -9,6 +9,7 @@ import pytest
 from tests.peerlab import circuit as pb
 from tests.peerlab import yamux
 from tests.peerlab.circuit import STOP, Limit, Status
+from tests.peerlab.upgrade import MULTISTREAM, proposal
 from tests.peerlab.yamux import FIN, WINDOW
 from tests.unit.native.circuits import Joined, Policy, RelayInMemory, settle
 from tests.unit.native.raw import RawPeer
@@ -339,10 +340,11 @@ def test_a_reader_that_stops_parks_nothing_here() -> None:
 
 
 def park(pair: Pair, joined: Joined) -> None:
-    """Makes the relay park bytes: the receiver's transport is full, and its sender has credit."""
+    """Makes the relay park bytes: the receiver's transport takes next to nothing, and its sender has credit."""
     while joined.near.credit and not joined.near.reset_by_them:
         joined.near.send(bytes(min(joined.near.credit, 64 * KIB)))
         pair.dialer.settle()
+        pair.target.take(1)
 
 
 def test_over_budget_the_circuit_that_has_been_stalled_longest_is_reset() -> None:
@@ -358,7 +360,7 @@ def test_over_budget_the_circuit_that_has_been_stalled_longest_is_reset() -> Non
             assert world.reactor.held <= 1536 * KIB, f"over budget with {n}"
         assert world.reactor.budget_resets > 0
         gone = [one.near.reset_by_them for one in joined]
-        # The first went into the transport whole, and stalled nowhere; then the oldest of the stalled went first.
+        # What the first sent went into the transport, and stalled nowhere; then the oldest of the stalled went first.
         first = gone.index(True)
         assert first <= 1
         assert gone[first:] == sorted(gone[first:], reverse=True)
@@ -375,7 +377,7 @@ def test_over_budget_the_circuit_that_has_been_stalled_longest_is_reset() -> Non
 
 
 def test_the_circuit_that_is_sending_may_be_the_one_that_has_to_go() -> None:
-    with World(budget=400 * KIB) as world:
+    with World(budget=600 * KIB) as world:
         pair = Pair(world)
         joined = pair.join()
         joined.far.grant(4 * WINDOW)
@@ -385,19 +387,17 @@ def test_the_circuit_that_is_sending_may_be_the_one_that_has_to_go() -> None:
         assert joined.near.reset_by_them
         assert world.reactor.budget_resets == 1
         assert pair.relay.idle
-        assert world.reactor.held <= 400 * KIB
+        assert world.reactor.held <= 600 * KIB
         pair.target.take()
         assert joined.far.reset_by_them
         assert world.reactor.held == 0
 
 
 def test_a_circuit_that_is_no_longer_stalled_is_not_reset_for_its_past() -> None:
-    with World(budget=1024 * KIB) as world:
+    with World(budget=1200 * KIB) as world:
         pair = Pair(world)
-        other_target = pair.relay.target()
-        past, present = pair.join(), pair.relay.join(pair.dialer, other_target)
-        for one in (past, present):
-            one.far.grant(4 * WINDOW)
+        past = pair.join()
+        past.far.grant(WINDOW)
         pair.settle()
         pair.target.room = 0
         park(pair, past)
@@ -406,18 +406,74 @@ def test_a_circuit_that_is_no_longer_stalled_is_not_reset_for_its_past() -> None
         pair.settle()
         assert world.reactor.held == 0
         assert past.far.fin
-        other_target.room = 0
-        for _ in range(3):
-            park(pair, present)
-        filler = [pair.relay.join(pair.dialer, pair.target) for _ in range(4)]
+        filler = [pair.join() for _ in range(4)]
         for one in filler:
             one.far.grant(4 * WINDOW)
+        pair.settle()
         pair.target.room = 0
         for one in filler:
             park(pair, one)
         assert world.reactor.budget_resets > 0
-        assert present.near.reset_by_them
         assert not past.near.reset_by_them
+
+
+def test_over_budget_connections_that_take_nothing_are_closed_those_longest_that_moved_last() -> None:
+    """Each holds a transport's queue, and no circuit that could be reset instead."""
+    with World(budget=4096 * KIB) as world:
+        relay = RelayInMemory(world)
+        dialer = relay.peer()
+        targets: list[RawPeer] = []
+        for n in range(40):
+            target = relay.target()
+            joined = relay.join(dialer, target)
+            joined.far.grant(WINDOW)
+            dialer.settle()
+            target.room = 0
+            while joined.near.credit and not joined.near.reset_by_them:
+                joined.near.send(bytes(min(joined.near.credit, 64 * KIB)))
+                dialer.settle()
+            targets.append(target)
+            if n >= 4:
+                # The second to fifth read slowly, but they read.
+                for slow in targets[1:5]:
+                    slow.take(1)
+            assert world.reactor.held <= 4096 * KIB
+        assert world.reactor.budget_resets > 20
+        assert not any(target.closed for target in targets[1:5])
+        assert not targets[-1].closed
+        assert targets[0].closed
+        order = [target.closed for target in targets[5:]]
+        assert order == sorted(order, reverse=True)
+        for target in targets:
+            target.take()
+
+
+def test_over_budget_a_connect_that_holds_early_bytes_fails() -> None:
+    with World(budget=1024 * KIB) as world:
+        relay = RelayInMemory(world)
+        dialer, target = relay.peer(), relay.target()
+        calls = []
+        for _ in range(8):
+            near = relay.calls(dialer, target)
+            near.send(bytes(near.credit))
+            calls.append(near)
+            assert world.reactor.held <= 1024 * KIB
+        ended = [bool(near.received) for near in calls]
+        assert ended[:4] == [True] * 4
+        assert not ended[-1]
+        assert pb.hop_answer(calls[0].take_message()).status == Status.CONNECTION_FAILED
+        # Those that are left may go on: the last of them does.
+        target.settle()
+        stops = [target.opened.popleft() for _ in range(8)]
+        assert [stop.reset_by_them for stop in stops] == ended
+        stops[-1].take_lines(MULTISTREAM, STOP)
+        stops[-1].take_message()
+        stops[-1].send(proposal(STOP) + pb.stop_status(Status.OK))
+        assert len(stops[-1].received) > 256000
+        for near in calls:
+            near.reset()
+        assert relay.idle
+        assert world.reactor.held == 0
 
 
 def test_relays_of_two_endpoints_share_a_budget_and_nothing_else() -> None:
