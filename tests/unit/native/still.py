@@ -84,6 +84,40 @@ class StillLoop:
             self.tick()
 
 
+class Cable:
+    """Two endpoints back to back: what one sends the other receives, in pieces of at most `piece` bytes."""
+
+    def __init__(self, world: World, dialer: Endpoint, listener: Endpoint, piece: int = 1 << 20) -> None:
+        self.world, self.piece = world, piece
+        self.room: list[int | None] = [None, None]
+        """how many bytes each end may still send; None: any"""
+        self.ends = (
+            dialer.over_memory(True, lambda data: self._carry(0, data)),
+            listener.over_memory(False, lambda data: self._carry(1, data)),
+        )
+        world.run()
+
+    def _carry(self, source: int, data: bytes) -> int:
+        room = self.room[source]
+        taken = len(data) if room is None else min(room, len(data))
+        if room is not None:
+            self.room[source] = room - taken
+        for at in range(0, taken, self.piece):
+            self.world.loop.call_soon(self.ends[1 - source].receive, data[at : min(at + self.piece, taken)])
+        return taken
+
+    def open(self, source: int, room: int | None = None) -> None:
+        """Lets one end send so many bytes more, or any."""
+        self.room[source] = room
+        self.ends[source].resume()
+        self.world.run()
+
+    def cut(self) -> None:
+        for end in self.ends:
+            end.close()
+        self.world.run()
+
+
 class World:
     """Endpoints on one reactor. Leaving it closes them and checks that nothing is held and nothing complained.
 
