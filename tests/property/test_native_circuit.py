@@ -13,7 +13,7 @@ from tests.unit.native.raw import RawPeer, RawStream
 from tests.unit.native.still import World
 
 KIB = 1024
-PATTERN = bytes(range(251)) * 2200
+PATTERN = bytes(range(251)) * 20000
 SET_UP = 256
 """More than the bytes by which both ends' first windows may differ once a circuit is open: its negotiation's."""
 
