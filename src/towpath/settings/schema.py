@@ -173,7 +173,6 @@ _TABLE: Final = (
         Choice("never", "ask", "always"),
         _same("ask"),
         "Connect directly when no relay works. With nobody to ask, `ask` is `never`, with an event.",
-        later=True,
     ),
     Key("discovery.mdns", _BOOL, _same(True), "Look for relays on the local network.", later=True),
     Key("discovery.dht", _BOOL, _same(True), "Look for relays in towpath's own DHT.", later=True),
