@@ -19,7 +19,8 @@ SET_UP = 256
 
 
 def text(start: int, size: int) -> bytes:
-    return PATTERN[start % 251 :][:size]
+    assert size <= len(PATTERN) - 251
+    return PATTERN[start % 251 : start % 251 + size]
 
 
 @dataclass

@@ -16,12 +16,13 @@ from tests.unit.native.still import World
 from towpath._native.appstream import open_stream
 
 APP = "/app/1"
-PATTERN = bytes(range(256)) * 1100
+PATTERN = bytes(range(256)) * 20000
 
 
 def text(start: int, size: int) -> bytes:
     """Bytes that tell where in a stream they belong."""
-    return PATTERN[start % 256 :][:size]
+    assert size <= len(PATTERN) - 256
+    return PATTERN[start % 256 : start % 256 + size]
 
 
 @dataclass
