@@ -22,7 +22,7 @@ def _malloc_books() -> Callable[[], _Mallinfo2]:
     except AttributeError:
         missing("mallinfo2 of glibc 2.33")
     books.restype = _Mallinfo2
-    return books  # type: ignore[no-any-return]
+    return books
 
 
 def in_use() -> tuple[int, int]:

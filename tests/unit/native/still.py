@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
@@ -126,7 +126,7 @@ class World:
 
     def __init__(self, budget: int = BUDGET, aead: str = "libsodium") -> None:
         self.loop = StillLoop()
-        self.reactor = Reactor(self.loop, aead, budget)
+        self.reactor = Reactor(cast(asyncio.AbstractEventLoop, self.loop), aead, budget)
         self.endpoints: list[Endpoint] = []
         self.unraisable: list[str] = []
 

@@ -10,7 +10,9 @@ import pytest
 from tests.unit.native.raw import RawPeer
 from tests.unit.native.still import World
 from towpath._native.appstream import open_stream
-from towpath._native.endpoint import HandshakeFailed, pin_session
+from towpath._native.endpoint import Endpoint, HandshakeFailed, pin_session
+from towpath._native.reactor import Reactor
+from towpath._native.session import Session
 
 APP = "/app/1"
 
@@ -49,7 +51,12 @@ def test_callbacks_hear_of_each_session_once_and_may_end_it() -> None:
     with World() as world:
         endpoint = world.endpoint()
         heard: list[tuple[str, Any]] = []
-        endpoint.on_session = lambda session: (heard.append(("begun", session)), session.abort())
+
+        def end_it(session: Session) -> None:
+            heard.append(("begun", session))
+            session.abort()
+
+        endpoint.on_session = end_it
         endpoint.on_session_end = lambda session, why: heard.append(("ended", session))
         peer = RawPeer(world, endpoint)
         with pytest.raises(AssertionError):
@@ -92,13 +99,9 @@ def test_a_session_the_other_side_has_taken_leave_of_takes_no_stream() -> None:
 
 
 async def test_who_waits_for_a_dial_is_answered_though_who_hears_of_it_fails() -> None:
-    from towpath._native.reactor import Reactor
-
     loop = asyncio.get_running_loop()
     with World() as ends:
         reactor = Reactor(loop, "libsodium")
-        from towpath._native.endpoint import Endpoint
-
         listener, dialer = Endpoint(reactor, bytes(32)), Endpoint(reactor, bytes([1]) * 32)
         try:
             port = listener.listen("127.0.0.1", 0)

@@ -56,7 +56,9 @@ class Path:
 
     def circuit(self) -> tuple[Any, Any]:
         """Both ends of a circuit, as streams in Python's hands."""
-        made = open_stream(self.dialer.session_of(self.relay.peer_id), HOP)
+        session = self.dialer.session_of(self.relay.peer_id)
+        assert session is not None
+        made = open_stream(session, HOP)
         assert made is not None
         near = made[0]
         near.write(messages.hop_connect(self.target.peer_id))

@@ -6,6 +6,7 @@ Each test opens and ends many circuits, streams or connections in one of the way
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from tests.unit.native.circuits import Policy, RelayInMemory, settle
 from tests.unit.native.memory import check_nothing_stays
 from tests.unit.native.raw import RawPeer
 from tests.unit.native.still import World
-from towpath._native.appstream import open_stream
+from towpath._native.appstream import AppStream, open_stream
 
 KIB = 1024
 APP = "/app/1"
@@ -426,8 +427,12 @@ def test_streams_reset_while_they_wait_for_a_full_channel_do_not_pile_up() -> No
     """Someone who reads nothing opens and resets streams without end."""
     with World() as world:
         endpoint = world.endpoint()
-        endpoint.set_handler(APP, lambda stream: stream.write(bytes(100)))
-        endpoint.set_handler("/bulk", lambda stream: stream.write(bytes(600 * KIB)))
+
+        def write(size: int, stream: AppStream) -> None:
+            stream.write(bytes(size))
+
+        endpoint.set_handler(APP, partial(write, 100))
+        endpoint.set_handler("/bulk", partial(write, 600 * KIB))
         peer = RawPeer(world, endpoint).connect()
         filler = peer.open("/bulk")
         filler.grant(1024 * KIB)

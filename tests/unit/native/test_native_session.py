@@ -176,7 +176,7 @@ def test_closed_streams_ignore_what_was_still_under_way(end: str) -> None:
 def test_ends_come_in_every_kind_of_frame(split: bool) -> None:
     with World() as world:
         app = App(world)
-        ends = [
+        ends: list[Callable[[int], bytes]] = [
             lambda n: yamux.data(n, b"", FIN),
             lambda n: yamux.data(n, b"with data", FIN),
             lambda n: yamux.window_update(n, 0, FIN),
