@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 __all__ = ["SHORT_S", "hasten", "relax"]
 
-SHORT_S: Final = 0.0002
+SHORT_S: Final = 0.0001
 """Python's default is 5 ms: a busy thread would stall circuits for as long at every turn."""
 
 
