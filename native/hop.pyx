@@ -146,7 +146,8 @@ cdef class Relay(CircuitOwner):
         r.pinned = []
 
     cdef void session_gone(self, Session session) noexcept:
-        """A peer's session has closed (it is no longer in Peer.sessions): with the last one goes its reservation."""
+        """A peer's session has closed (it is no longer in Peer.sessions): with the last that does not come through a
+        relay goes its reservation."""
         cdef bytes peer_id = session.channel.peer_id
         cdef Reservation r = self.reservations.get(peer_id)
         cdef Peer peer
@@ -156,10 +157,12 @@ cdef class Relay(CircuitOwner):
         peer = self.peers.get(peer_id)
         if session in r.pinned:
             r.pinned.remove(session)
-        if peer is None or not peer.sessions:
+        if r.pinned:
+            return
+        other = None if peer is None else peer.direct()
+        if other is None:
             self.drop_reservation(r)
-        elif not r.pinned:
-            other = peer.sessions[len(peer.sessions) - 1]
+        else:
             r.pinned.append(other)
             other.pin(1)
 
@@ -177,7 +180,7 @@ cdef class Relay(CircuitOwner):
         target = self.peers.get(target_id)
         towards = None
         if target_id in self.reservations and target is not None:
-            towards = target.best()
+            towards = target.direct()
         if towards is None:
             h.refuse(s, TP_NO_RESERVATION)
             return

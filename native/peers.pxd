@@ -11,3 +11,4 @@ cdef class Peer:
     cdef uint64_t ended_in             # bytes of its ended circuits: received from it, sent to it
     cdef uint64_t ended_out
     cdef Session best(self)
+    cdef Session direct(self)

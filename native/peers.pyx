@@ -20,3 +20,11 @@ cdef class Peer:
             if not session.closed and not session.going_away:
                 return session
         return None
+
+    cdef Session direct(self):
+        """The newest of those that did not come through a relay, or None."""
+        cdef Session session
+        for session in reversed(self.sessions):
+            if not session.closed and not session.going_away and not session.channel.via:
+                return session
+        return None

@@ -173,6 +173,35 @@ def test_a_connection_inside_a_circuit_may_not_reserve() -> None:
             assert path.answer(made[0]).status == 202
 
 
+def test_a_reservation_does_not_outlive_its_holders_direct_connection() -> None:
+    """Another one, inside a circuit of another relay, neither keeps it nor carries STOP."""
+    with World() as world:
+        path = Path(world)
+        service = path.target.start_relaying(Policy())
+        direct = Cable(world, path.dialer, path.target)
+        session = path.dialer.session_of(path.target.peer_id)
+        assert session is not None
+        made = open_stream(session, HOP)
+        assert made is not None
+        made[0].write(messages.hop_reserve())
+        world.run()
+        assert path.answer(made[0]).status == OK
+        here, _ = path.secured()
+        # Whom it calls now, it calls directly.
+        caller = path.relay.session_of(path.target.peer_id)
+        assert caller is not None
+        made = open_stream(caller, HOP)
+        assert made is not None
+        made[0].write(messages.hop_connect(path.dialer.peer_id))
+        stops: list[Any] = []
+        path.dialer.set_handler(STOP, stops.append)
+        world.run()
+        assert [stop.session.via for stop in stops] == [b""]
+        direct.cut()
+        assert not here.result().closed
+        assert not service.reservations
+
+
 def test_early_bytes_behind_the_circuits_answer_are_the_inner_handshakes() -> None:
     """The target's first bytes lie in the dialer's stream already when the connection inside begins."""
     with World() as world:
