@@ -18,10 +18,12 @@ from typing import Any, Final
 import uvloop
 
 from towpath import __version__, log
+from towpath.cli.output import quantity
 from towpath.cli.places import data_directory, locked, open_files, replace_file
 from towpath.client.standing import Standing
 from towpath.control.paths import READY_FILE, listen, socket_path
 from towpath.errors import SettingsError, TowpathError
+from towpath.host.notify import Manager
 from towpath.node import Node
 from towpath.settings import RelayMode, Settings
 
@@ -59,6 +61,7 @@ class _Run:
         self._json = json_lines
         self._stop = asyncio.Event()
         self._socket = socket_path(data)
+        self._manager = Manager.above(os.environ)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -85,7 +88,9 @@ class _Run:
         await api.start()
         try:
             async with Standing(node.reserve, self._relays_to_stand_at(node), told=self._reserved):
+                self._manager.ready(lambda: _in_a_line(node.status()))
                 await self._stop.wait()
+                self._manager.stopping()
             self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
             await node.drain(DRAIN)
         finally:
@@ -148,6 +153,12 @@ def _greeting(settings: Settings, data: Path, node: Node) -> str:
     option = "" if data == data_directory(None) else f" --data {data}"
     lines += [f"See what it does with: towpath status{option}", "Stop it with Ctrl-C."]
     return "\n".join(lines)
+
+
+def _in_a_line(status: dict[str, Any]) -> str:
+    """What the service manager shows of the node."""
+    circuits, relayed = status["circuits_now"], quantity(status["bytes_relayed_today"])
+    return f"{status['state']}; {circuits} circuits open, {relayed} relayed today"
 
 
 def overrides(options: argparse.Namespace) -> dict[str, Any]:
