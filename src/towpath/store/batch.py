@@ -1,0 +1,75 @@
+"""Changes that are not in the file yet: collected on the event loop, written by the writer thread.
+
+A batch is owned by the loop until it is handed to the writer, and comes back to the loop when it could not be
+written. All of it is bounded, because a full disk may keep it here for days.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+__all__ = ["MAX_PEERS", "Batch"]
+
+MAX_PEERS: Final = 10_000
+_MAX_MINUTES: Final = 2_880
+_MAX_WAITING_EVENTS: Final = 500
+
+Event = tuple[float, str, str, str]
+"""When, kind, sentence, facts as JSON."""
+
+
+class Batch:
+    """What `Store` was told since the last flush."""
+
+    __slots__ = ("durable", "events", "minutes", "peers", "state", "waiters")
+
+    def __init__(self) -> None:
+        self.minutes: dict[int, dict[str, int]] = {}
+        self.peers: dict[str, list[int]] = {}  # received, sent, circuits, last seen
+        self.state: dict[str, str | None] = {}  # JSON; None removes it
+        self.events: deque[Event] = deque(maxlen=_MAX_WAITING_EVENTS)
+        self.durable = False  # the state must survive a power cut
+        self.waiters: list[asyncio.Future[bool]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.minutes or self.peers or self.state or self.events)
+
+    def count(self, minute: int, amounts: dict[str, int]) -> None:
+        """Adds to the counters of a minute (Unix time, a multiple of 60)."""
+        bucket = self.minutes.get(minute)
+        if bucket is None:
+            self.minutes[minute] = dict(amounts)
+            if len(self.minutes) > _MAX_MINUTES:
+                # No amount is lost, only when exactly it was.
+                oldest = self.minutes.pop(min(self.minutes))
+                self.count(min(self.minutes), oldest)
+            return
+        for name, amount in amounts.items():
+            bucket[name] = bucket.get(name, 0) + amount
+
+    def count_peer(self, peer_id: str, received: int, sent: int, circuits: int, now: int) -> None:
+        """Adds to what one peer had."""
+        known = self.peers.pop(peer_id, None)
+        if known is not None:
+            received, sent, circuits, now = (
+                received + known[0],
+                sent + known[1],
+                circuits + known[2],
+                max(now, known[3]),
+            )
+        elif len(self.peers) >= MAX_PEERS:
+            del self.peers[next(iter(self.peers))]
+        self.peers[peer_id] = [received, sent, circuits, now]
+
+    def absorb(self, later: Batch) -> None:
+        """Takes what came after it, so that both are written together."""
+        for minute, amounts in later.minutes.items():
+            self.count(minute, amounts)
+        for peer_id, numbers in later.peers.items():
+            self.count_peer(peer_id, *numbers)
+        self.state |= later.state
+        self.events.extend(later.events)
+        self.durable = self.durable or later.durable
+        self.waiters += later.waiters

@@ -1,0 +1,217 @@
+"""The SQLite file itself: opened, checked, set aside when damaged, written and read. For the writer thread only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from towpath.errors import TowpathError
+from towpath.store import history
+from towpath.store.batch import MAX_PEERS, Batch
+from towpath.store.schema import migrate
+
+__all__ = ["File"]
+
+MAX_EVENTS: Final = 5_000
+_COMPANIONS: Final = ("-wal", "-journal", "-shm")
+_NOT_DAMAGE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class File:
+    """One open file, or one in memory.
+
+    `damaged` is a sentence when a damaged file was found and set aside, else None. Opening raises TowpathError when
+    the file cannot be used and is not damaged, sqlite3.OperationalError when there is no file and none can be made now.
+    """
+
+    def __init__(self, path: Path | None, now: float) -> None:
+        self.damaged: str | None = None
+        self._peers_unchecked = MAX_PEERS
+        self._rolled_hour = -1
+        try:
+            self._connection = _connect(path)
+        except sqlite3.DatabaseError as e:
+            if path is None or _is_new(path):
+                raise
+            if not _is_damage(e):
+                raise TowpathError(f"cannot use {path}: {_why(e)}") from e
+            saved = _salvage(path)
+            aside = _set_aside(path)
+            self.damaged = (
+                f"{path} was damaged ({e}): it was set aside as {aside.name} and a new one begun; "
+                "totals and history begin again, identities are untouched"
+            )
+            self._connection = _connect(path)
+            self._write_state(saved)
+        # On a full disk both can wait.
+        with contextlib.suppress(sqlite3.OperationalError), self._connection as c:
+            c.execute("BEGIN IMMEDIATE")
+            c.execute("INSERT OR IGNORE INTO state VALUES ('since', ?)", (str(int(now)),))
+
+    def close(self) -> None:
+        """Folds the log into the file and closes it."""
+        self._connection.close()
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def write_state(self, batch: Batch) -> None:
+        """Writes a batch's state in a transaction of its own; when `durable`, a power cut does not undo it either."""
+        if not batch.state:
+            return
+        if batch.durable:
+            self._connection.execute("PRAGMA synchronous = FULL")
+        try:
+            self._write_state(batch.state)
+        finally:
+            if batch.durable:
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _write_state(self, state: dict[str, str | None]) -> None:
+        with self._connection as c:
+            c.execute("BEGIN IMMEDIATE")
+            for key, value in state.items():
+                if value is None:
+                    c.execute("DELETE FROM state WHERE key = ?", (key,))
+                else:
+                    c.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+
+    def write_numbers(self, batch: Batch, now: float) -> None:
+        """Writes a batch's counters, peers and events, all or nothing; once an hour rolls up what is old."""
+        if batch.minutes or batch.peers or batch.events:
+            with self._connection as c:
+                c.execute("BEGIN IMMEDIATE")
+                history.add(c, batch.minutes)
+                self._write_peers(c, batch)
+                if batch.events:
+                    c.executemany("INSERT INTO events (at, kind, sentence, facts) VALUES (?, ?, ?, ?)", batch.events)
+                    c.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (MAX_EVENTS,))
+            hour = int(now) // 3600
+            if hour != self._rolled_hour:
+                history.roll(self._connection, now)
+                self._rolled_hour = hour
+
+    def _write_peers(self, c: sqlite3.Connection, batch: Batch) -> None:
+        if not batch.peers:
+            return
+        c.executemany(
+            "INSERT INTO peers VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO UPDATE SET"
+            " received = received + excluded.received, sent = sent + excluded.sent,"
+            " circuits = circuits + excluded.circuits, last_seen = max(last_seen, excluded.last_seen)",
+            [(peer_id, *numbers) for peer_id, numbers in batch.peers.items()],
+        )
+        # Counting rows is slow: only when enough were written that there may be a hundredth too many.
+        self._peers_unchecked += len(batch.peers)
+        if self._peers_unchecked * 100 > MAX_PEERS:
+            self._peers_unchecked = 0
+            (rows,) = c.execute("SELECT count(*) FROM peers").fetchone()
+            if rows > MAX_PEERS:
+                c.execute(
+                    "DELETE FROM peers WHERE peer_id IN (SELECT peer_id FROM peers ORDER BY last_seen LIMIT ?)",
+                    (rows - MAX_PEERS,),
+                )
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, str]:
+        """All state, as JSON."""
+        return dict(self._connection.execute("SELECT key, value FROM state"))
+
+    def sums(self, start: int = 0, end: int | None = None) -> dict[str, int]:
+        """Each counter's sum over the minutes, hours and days that begin in [start, end)."""
+        return history.sums(self._connection, start, end)
+
+    def series(self, start: int, step: int) -> dict[int, dict[str, int]]:
+        """Each counter's sum for every `step` seconds from `start` on that hold anything."""
+        return history.series(self._connection, start, step)
+
+    def events(self, limit: int, after: int | None) -> list[dict[str, Any]]:
+        """See Store.events."""
+        chosen = "WHERE id > ?1 ORDER BY id LIMIT ?2" if after is not None else "ORDER BY id DESC LIMIT ?2"
+        found = self._connection.execute(
+            f"SELECT id, at, kind, sentence, facts FROM events {chosen}",  # noqa: S608 - one of two constants
+            (after or 0, limit),
+        ).fetchall()
+        rows = [
+            msgspec.json.decode(facts) | {"id": number, "at": at, "kind": kind, "sentence": sentence}
+            for number, at, kind, sentence, facts in found
+        ]
+        return sorted(rows, key=lambda row: int(row["id"]))
+
+    def peers(self, limit: int) -> list[dict[str, Any]]:
+        """See Store.peers."""
+        found = self._connection.execute("SELECT * FROM peers ORDER BY last_seen DESC LIMIT ?", (limit,))
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _connect(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        # SQLite makes files that others may read: what is written here is nobody's business.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(
+        ":memory:" if path is None else path, isolation_level=None, timeout=0.5, check_same_thread=False
+    )
+    try:
+        # Small pages, because a flush changes few bytes and cheap storage wears; a log that is folded in early
+        # stays in the page cache; nobody else may have it open, so there is no shared memory either.
+        connection.executescript(
+            "PRAGMA page_size = 1024; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
+            "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 524288;"
+            "PRAGMA cache_size = -256; PRAGMA temp_store = MEMORY;"
+        )
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(" ".join(verdict.split()))
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_new(path: Path) -> bool:
+    """Was nothing ever written to it?"""
+    try:
+        with path.open("rb") as f:
+            return f.read(100)[60:64] in (b"", bytes(4)) and not path.with_name(path.name + "-wal").exists()
+    except OSError:
+        return False
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Does the file hold nonsense, rather than being refused by the system?"""
+    code = getattr(error, "sqlite_errorcode", None)
+    return not isinstance(error, sqlite3.OperationalError) or (code is not None and code & 0xFF == sqlite3.SQLITE_ERROR)
+
+
+def _why(error: sqlite3.DatabaseError) -> str:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_DAMAGE:
+        return "another process has it open; stop that one, or use another data directory"
+    return f"{error}; check the disk and the file's permissions"
+
+
+def _salvage(path: Path) -> dict[str, str | None]:
+    """The state that can still be read: a pause or a quota's use should not be forgotten for a bad sector elsewhere."""
+    found: dict[str, str | None] = {}
+    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as connection:
+        for key, value in connection.execute("SELECT key, value FROM state"):
+            if key != "since" and isinstance(key, str) and isinstance(value, str):
+                with contextlib.suppress(msgspec.DecodeError):
+                    msgspec.json.decode(value)
+                    found[key] = value
+    return found
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    for companion in ("", *_COMPANIONS):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + companion).rename(aside.with_name(aside.name + companion))
+    return aside
