@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+
+from cyclopts import App
 
 from towpath.cli import UsageError
+from towpath.cli.options import Data, Json
 from towpath.cli.output import print_json, print_table
 from towpath.cli.places import data_directory
 from towpath.errors import SettingsError
@@ -13,11 +15,14 @@ from towpath.settings import Settings
 from towpath.settings.schema import KEYS
 from towpath.settings.values import TomlValue
 
-__all__ = ["change", "get", "show"]
+__all__ = ["app"]
+
+app = App(name="config", help="Show and change the settings of this node.")
 
 
-def show(data: Path | None, *, as_json: bool) -> None:
-    """Every key."""
+@app.command
+def show(*, data: Data = None, as_json: Json = False) -> None:
+    """List every setting: its value, and where it comes from."""
     settings = Settings.load(data=data_directory(data))
     if as_json:
         print_json({name: settings.written(name) for name in KEYS})
@@ -26,8 +31,9 @@ def show(data: Path | None, *, as_json: bool) -> None:
     print_table(rows, ("key", "value", "from"), "")
 
 
-def get(key: str, data: Path | None, *, as_json: bool) -> None:
-    """One value."""
+@app.command
+def get(key: str, /, *, data: Data = None, as_json: Json = False) -> None:
+    """Print the value of one setting."""
     settings = Settings.load(data=data_directory(data))
     try:
         value = settings.written(key)
@@ -39,8 +45,9 @@ def get(key: str, data: Path | None, *, as_json: bool) -> None:
         print(_text(value))
 
 
-def change(key: str, value: str, data: Path | None, *, as_json: bool) -> None:
-    """Sets one key in the file."""
+@app.command(name="set")
+def change(key: str, value: str, /, *, data: Data = None, as_json: Json = False) -> None:
+    """Change one setting in DIR/config.toml; a running node takes it up when it is started again."""
     from towpath.settings.file import change as change_file
 
     directory = data_directory(data)

@@ -9,18 +9,23 @@ import os
 from pathlib import Path
 from typing import Final
 
+from cyclopts import App
+
+from towpath.cli.options import Data, Json
 from towpath.cli.output import print_json
 from towpath.cli.places import data_directory
 from towpath.errors import IdentityError
 from towpath.identity import Identity, load_or_create, save
 
-__all__ = ["bring_in", "export", "show"]
+__all__ = ["app"]
 
+app = App(name="id", help="Show, save or bring in who this node is.")
 _KEYS: Final = {"peer_id": "peer.key", "relay_id": "relay.key"}
 
 
-def show(data: Path | None, *, as_json: bool) -> None:
-    """Prints both ids."""
+@app.default
+def show(*, data: Data = None, as_json: Json = False) -> None:
+    """Show the ids of this node, which are made if there are none yet."""
     found = {name: load_or_create(data_directory(data) / file).text for name, file in _KEYS.items()}
     if as_json:
         print_json(found)
@@ -29,8 +34,9 @@ def show(data: Path | None, *, as_json: bool) -> None:
     print(f"relay id  {found['relay_id']}   (what relays are known by; it listens)")
 
 
-def export(file: Path, data: Path | None) -> None:
-    """Writes both private keys to a new file, mode 0600."""
+@app.command
+def export(file: Path, /, *, data: Data = None) -> None:
+    """Save the keys of this node to a new file, to keep or to move it elsewhere."""
     keys = {name: load_or_create(data_directory(data) / key).marshalled() for name, key in _KEYS.items()}
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -44,8 +50,9 @@ def export(file: Path, data: Path | None) -> None:
     print(f"Both private keys are in {file}. Whoever has it can be this node: keep it safe.")
 
 
-def bring_in(file: Path, data: Path | None) -> None:
-    """Takes both keys of an exported file, unless this node has other ones."""
+@app.command(name="import")
+def bring_in(file: Path, /, *, data: Data = None) -> None:
+    """Bring in keys that `export` saved. A node that has other keys keeps them, and this fails."""
     directory = data_directory(data)
     try:
         found = json.loads(file.read_bytes())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from cyclopts import Parameter
 
 from towpath import addresses
-from towpath.cli import UsageError
+from towpath.cli import UsageError, options
 from towpath.cli.light import light_settings, relay_hints, run_until_stopped
+from towpath.cli.options import Bootstrap, Data, Json
 from towpath.cli.output import print_json, print_line
 from towpath.cli.places import data_directory
 from towpath.errors import AddressError, NoRelaysAvailable, TowpathError
@@ -22,9 +23,20 @@ INTERVAL: Final = 1.0
 
 
 def ping(
-    peer: str, *, count: int | None, via: str | None, bootstrap: Sequence[str], data: Path | None, as_json: bool
+    peer: Annotated[str, Parameter(help="A peer id, or an address that ends in /p2p/ID.")],
+    /,
+    *,
+    count: Annotated[
+        int | None, Parameter(converter=options.count, n_tokens=1, metavar="N", help="How many times; or unlimited.")
+    ] = 4,
+    via: Annotated[
+        str | None, Parameter(metavar="MULTIADDR", help="The relay to go through: a multiaddr that ends in /p2p/ID.")
+    ] = None,
+    bootstrap: Bootstrap = None,
+    data: Data = None,
+    as_json: Json = False,
 ) -> int:
-    """Pings `count` times (None: until stopped); 1 when nothing came back."""
+    """Measure the round trip to a peer, end to end. Exits with 1 when nothing came back."""
     directory = data_directory(data)
     ways: list[str | None]
     try:
@@ -39,7 +51,7 @@ def ping(
         named = [peer_multiaddr(via)] if via is not None else []
     except AddressError as e:
         raise UsageError(str(e)) from e
-    settings = light_settings(directory, [*named, *bootstrap])
+    settings = light_settings(directory, [*named, *(bootstrap or [])])
     if not ways:
         ways = [*named] if named else [*relay_hints(settings, directory)]
     return run_until_stopped(_ping(Node(settings, data=directory), peer, ways, count, as_json=as_json))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from towpath.cli.options import Data, Full, Json
 from towpath.cli.output import duration, print_json, print_table, quantity, truth
 from towpath.cli.places import data_directory
 from towpath.control.client import ask
 from towpath.log import short_peer_id
 
-__all__ = ["rows", "status"]
+__all__ = ["circuits", "peers", "relays", "reservations", "status"]
 
 _COLUMNS: Final = {
     "circuits": ("id", "relay_id", "direction", "peer", "bytes_in", "bytes_out", "age_s"),
@@ -26,8 +27,28 @@ _IDS: Final = ("peer", "peer_id", "relay_id", "initiator", "target")
 _NOT_SHOWN: Final = ("express",)
 
 
-def rows(name: str, data: Path | None, *, as_json: bool, full: bool) -> None:
-    """A list that the node keeps. Peer ids are shortened unless `full`; in JSON those of relays never are."""
+def circuits(*, data: Data = None, as_json: Json = False, full: Full = False) -> None:
+    """List the circuits that are open."""
+    _rows("circuits", data, as_json=as_json, full=full)
+
+
+def reservations(*, data: Data = None, as_json: Json = False, full: Full = False) -> None:
+    """List the reservations that peers hold here, and those this node holds."""
+    _rows("reservations", data, as_json=as_json, full=full)
+
+
+def peers(*, data: Data = None, as_json: Json = False, full: Full = False) -> None:
+    """List the peers this node is connected to."""
+    _rows("peers", data, as_json=as_json, full=full)
+
+
+def relays(*, data: Data = None, as_json: Json = False, full: Full = False) -> None:
+    """List the relays this node knows, and why it uses them or not."""
+    _rows("relays", data, as_json=as_json, full=full)
+
+
+def _rows(name: str, data: Path | None, *, as_json: bool, full: bool) -> None:
+    # In JSON the ids of relays are never shortened: they are public, and other commands take them.
     found: list[dict[str, Any]] = ask(data_directory(data), f"/v1/{name}")
     if not full:
         kept = ("relay_id",) if as_json else ()
@@ -39,8 +60,8 @@ def rows(name: str, data: Path | None, *, as_json: bool, full: bool) -> None:
     print_table(found, columns, _NONE[name])
 
 
-def status(data: Path | None, *, as_json: bool) -> None:
-    """What the node is doing."""
+def status(*, data: Data = None, as_json: Json = False) -> None:
+    """Show what the node is doing."""
     found: dict[str, Any] = ask(data_directory(data), "/v1/status")
     if as_json:
         print_json(found)

@@ -9,11 +9,14 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
 
 from towpath.addresses import peer_id_to_bytes, peer_id_to_text
-from towpath.cli import UsageError
+from towpath.cli import UsageError, options
 from towpath.cli.light import light_settings, relay_hints, run_until_stopped
+from towpath.cli.options import Bootstrap, Data, Json, Listen, Service
 from towpath.cli.output import print_json, print_line, quantity
 from towpath.cli.places import data_directory, locked, replace_file
 from towpath.client.standing import Standing
@@ -24,28 +27,37 @@ from towpath.log import short_peer_id
 from towpath.node import Node
 from towpath.settings.values import HostPort
 
-__all__ = ["open_ticket", "share"]
+__all__ = ["open_", "share"]
 
 RESERVE_TIMEOUT: Final = 20.0
 
 
 def share(
-    service: HostPort,
+    service: Service,
+    /,
     *,
-    once: bool,
-    expires: float | None,
-    allow: Sequence[str],
-    bootstrap: Sequence[str],
-    data: Path | None,
-    as_json: bool,
+    once: Annotated[bool, Parameter(negative="", show_default=False, help="Serve one connection, then stop.")] = False,
+    expires: Annotated[
+        float | None,
+        Parameter(converter=options.seconds, n_tokens=1, metavar="TIME", help="When the ticket ends: 90s, 2h, 7d."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None, Parameter(negative="", metavar="PEER", help="Only this peer id may connect; repeatable.")
+    ] = None,
+    bootstrap: Bootstrap = None,
+    data: Data = None,
+    as_json: Json = False,
 ) -> int:
-    """Shares `service` until stopped, until the ticket expires, or with `once` until one connection was served."""
+    """Make a TCP service reachable through relays; prints the ticket for `open`.
+
+    Goes on until stopped, until the ticket expires, or with --once until one connection was served.
+    """
     try:
-        allowed = [peer_id_to_text(peer_id_to_bytes(peer)) for peer in allow]
+        allowed = [peer_id_to_text(peer_id_to_bytes(peer)) for peer in allow or ()]
     except AddressError as e:
         raise UsageError(f"--allow takes a peer id: {e}") from e
     directory = data_directory(data)
-    settings = light_settings(directory, bootstrap)
+    settings = light_settings(directory, bootstrap or [])
     hints = relay_hints(settings, directory)
     # Each service has an id and a secret of its own, kept here so that its ticket stays good when this
     # starts again.
@@ -127,21 +139,30 @@ class _Kept:
         self._path.unlink(missing_ok=True)
 
 
-def open_ticket(text: str, *, listen: HostPort, bootstrap: Sequence[str], data: Path | None, as_json: bool) -> int:
-    """Listens until stopped, and carries what connects to the service behind the ticket."""
+def open_(
+    ticket: Annotated[str, Parameter(help="The text that `share` printed.")],
+    /,
+    *,
+    listen: Listen = HostPort("127.0.0.1", 0),  # noqa: B008 - immutable
+    bootstrap: Bootstrap = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> int:
+    """Reach the service behind a ticket: listens here until stopped, and carries every connection there."""
     try:
-        ticket = Ticket.decode(text)
+        found = Ticket.decode(ticket)
     except TicketError as e:
         raise UsageError(str(e)) from e
-    if ticket.expired(time.time()):
+    if found.expired(time.time()):
         raise TicketError("the ticket has expired; ask for a new one")
     directory = data_directory(data)
-    settings = light_settings(directory, [*ticket.relays, *bootstrap])
-    relays = dict.fromkeys([*ticket.relays, *settings.discovery.bootstrap])
-    ticket = ticket._replace(relays=tuple(relays))
+    settings = light_settings(directory, [*found.relays, *(bootstrap or [])])
+    relays = dict.fromkeys([*found.relays, *settings.discovery.bootstrap])
     if not relays:
         raise NoRelaysAvailable(["the ticket names no relay: name one with --bootstrap"])
-    return run_until_stopped(_open(Node(settings, data=directory), ticket, listen, as_json=as_json))
+    return run_until_stopped(
+        _open(Node(settings, data=directory), found._replace(relays=tuple(relays)), listen, as_json=as_json)
+    )
 
 
 async def _open(node: Node, ticket: Ticket, listen: HostPort, *, as_json: bool) -> int:
