@@ -178,12 +178,15 @@ class Store:
         """Keeps a small JSON value, written at once; None forgets it."""
         self._put(key, value)
 
-    async def save(self, key: str, value: Any) -> bool:
-        """`put` that returns when the value is safe, even from a power cut; False when the disk refuses it for now."""
+    async def save(self, key: str, value: Any, *, durable: bool = True) -> bool:
+        """`put` that returns when the value is written, when `durable` safe from a power cut too.
+
+        False when the disk refuses it now: it is kept and tried again, as all else is.
+        """
         self._put(key, value)
         if self._closed:
             return False
-        self._pending.durable = True
+        self._pending.durable |= durable
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self._pending.waiters.append(waiter)
         return await waiter
