@@ -1,4 +1,4 @@
-"""Where a node listens, and under which addresses that is reachable."""
+"""Where a node's relay identity listens, and under which addresses that is reachable."""
 
 from __future__ import annotations
 
@@ -9,15 +9,74 @@ import resource
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from towpath.addresses import parse
+from towpath.addresses import parse, to_bytes
 from towpath.errors import AddressError
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
 
-__all__ = ["open_files", "open_listeners", "reachable_at"]
+__all__ = ["Listeners", "open_files", "open_listeners", "reachable_at"]
 
 _PORTS_TRIED: Final = 64
+
+
+class Listeners:
+    """The listening sockets of one endpoint, and what it tells of them."""
+
+    def __init__(self, endpoint: Endpoint, peer_id: str) -> None:
+        self._endpoint = endpoint
+        self._suffix = f"/p2p/{peer_id}"
+        self._wanted: tuple[str, ...] = ()
+        self._bound: list[tuple[str, int]] = []
+        self._announced: tuple[str, ...] = ()
+
+    def listen(self, wanted: tuple[str, ...], *, move: bool) -> None:
+        """Listens there and nowhere else; nothing changes for what it listens on already.
+
+        `move`: see `open_listeners`. OSError when that is not possible; then it listens where it did before, unless
+        somebody took a port meanwhile.
+        """
+        if wanted == self._wanted:
+            return
+        before, bound = self._wanted, self._bound
+        self._close()
+        try:
+            self._bound = open_listeners(self._endpoint, wanted, move=move) if wanted else []
+        except BaseException:
+            self._endpoint.stop_listening()
+            if bound:
+                again = [f"/ip{6 if ':' in host else 4}/{host}/tcp/{port}" for host, port in bound]
+                self._bound = open_listeners(self._endpoint, again, move=False)
+                self._wanted = before
+            raise
+        self._wanted = wanted
+
+    def stop(self) -> None:
+        """Closes the sockets; the addresses are told on until `tell`."""
+        self._endpoint.stop_listening()
+
+    def tell(self, announced: tuple[str, ...]) -> None:
+        """Has identify and reservations tell the announced addresses and those of the sockets."""
+        self._announced = announced
+        addresses = [to_bytes(text) for text in reachable_at(self._bound, announced)]
+        self._endpoint.set_addresses(addresses)
+        if self._endpoint.relay is not None:
+            suffix = to_bytes(self._suffix)
+            self._endpoint.relay.addresses = [address + suffix for address in addresses]
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as multiaddrs with the endpoint's id."""
+        return [text + self._suffix for text in reachable_at(self._bound, ())]
+
+    @property
+    def told(self) -> list[str]:
+        """What others are told: the announced addresses, then those it listens on."""
+        return list(dict.fromkeys([*(text + self._suffix for text in self._announced), *self.addresses]))
+
+    def _close(self) -> None:
+        self._endpoint.stop_listening()
+        self._bound, self._wanted = [], ()
 
 
 def open_files() -> int | None:

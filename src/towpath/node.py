@@ -18,25 +18,18 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from towpath import __version__, listening, overview
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
-from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes
+from towpath.addresses import parse, peer_id_to_text
+from towpath.client.connecting import Connector
 from towpath.client.dialing import Dialer, deadline
-from towpath.client.relaying import HOP, STOP, open_stream
+from towpath.client.relaying import STOP
 from towpath.client.reservations import HeldReservation
 from towpath.client.stopping import StopService
-from towpath.errors import (
-    AddressError,
-    DialError,
-    NoRelaysAvailable,
-    NoReservation,
-    RelayError,
-    TimeoutExpired,
-    TowpathError,
-)
+from towpath.errors import DialError, TowpathError
+from towpath.events import EventHub
 from towpath.identity import Identity, load_or_create
+from towpath.listening import Listeners
 from towpath.log import get_logger
-from towpath.ping import PING, ping_once
-from towpath.relay.admission import Admission
-from towpath.relay.interpreter import hasten, relax
+from towpath.relay.service import RelayService
 from towpath.settings import RelayMode, Settings
 from towpath.stream import Stream
 
@@ -46,9 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Node"]
 
-_NOT_DIRECTLY: Final = (
-    "directly: not tried, as it shows your address to the peer; set client.allow_direct to always to permit it"
-)
 _CLOSE_S: Final = 5.0
 """What stream handlers get to end when the node closes."""
 _log = get_logger("node")
@@ -63,15 +53,12 @@ class Node:
 
     def __init__(self, settings: Settings | None = None, *, data: Path | str | None = None) -> None:
         self.settings = Settings.load() if settings is None else settings
+        self.events = EventHub()
         self._data = None if data is None else Path(data)
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: list[HeldReservation] = []
         self._started = 0.0
-        self._listening: list[tuple[str, int]] = []
-        self._relayed_before = 0
-        self._circuits_before = 0
-        self._draining = False
         self._closed = False
 
     # --- life ----------------------------------------------------------------------------------
@@ -103,29 +90,24 @@ class Node:
         self.relay_id: str = relay_key.text
         for endpoint in (self._relay, self._peer):
             endpoint.ask_identify = True
-            limit = self.settings.network.connection_limit(listening.open_files())
-            if limit is not None:
-                endpoint.max_connections = limit
         self._dialer = Dialer(self._peer)
+        self._connector = Connector(self._peer, self._dialer, self._held, lambda: self.settings)
         self._peer.set_handler(STOP, StopService(self._dialer, self._takes_circuits_of, self._spawn).accept)
         self._peer.on_session_end = self._session_ended
         for protocol in self._handlers:
             self._serve(protocol)
+        self._listeners = Listeners(self._relay, self.relay_id)
+        self._service = RelayService(self._relay, self.settings, self.events, self._tell_addresses)
         try:
-            self._listen(self.settings)
-            if self.settings.relay.mode.relays:
-                self._begin_relaying()
+            self._apply(self.settings)
         except BaseException:
             await self.close()
             raise
 
     async def drain(self, grace: float) -> None:
-        """Takes no new connections and waits until no circuit is open, at most `grace` seconds."""
-        self._draining = True
-        self._relay.stop_listening()
-        until = time.monotonic() + grace
-        while self._open_circuits() and time.monotonic() < until:  # noqa: ASYNC110 - the native core tells nobody
-            await asyncio.sleep(0.05)
+        """Takes no new connections, and returns when no circuit is open, after at most `grace` seconds."""
+        self._listeners.stop()
+        await self._service.drain(grace)
 
     async def close(self) -> None:
         """Closes everything: listeners, reservations, circuits, connections. Stream handlers are cancelled."""
@@ -135,7 +117,7 @@ class Node:
         try:
             for held in list(self._held):
                 await self.release(held)
-            self._end_relaying()
+            self._service.close()
             tasks = self._tasks - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
@@ -146,7 +128,7 @@ class Node:
             # The goodbyes go out at the end of the loop's turn.
             await asyncio.sleep(0)
         finally:
-            self._end_relaying()
+            self._service.close()
             for endpoint in (self._peer, self._relay):
                 endpoint.close()
                 endpoint.abort()
@@ -168,63 +150,26 @@ class Node:
 
     # --- relaying ------------------------------------------------------------------------------
 
-    def _listen(self, settings: Settings) -> None:
-        wanted = settings.network.listen
-        if not wanted:
-            self._relay.stop_listening()
-            self._listening = []
-        elif not self._listening:
-            move = settings.relay.mode is not RelayMode.DEDICATED_SERVER
-            try:
-                self._listening = listening.open_listeners(self._relay, wanted, move=move)
-            except BaseException:
-                self._relay.stop_listening()
-                raise
+    def _apply(self, settings: Settings) -> None:
+        # OSError when they cannot be listened by; then everything is as before.
+        move = settings.relay.mode is not RelayMode.DEDICATED_SERVER
+        self._listeners.listen(settings.network.listen, move=move)
+        self.settings = settings
+        limit = settings.network.connection_limit(listening.open_files())
+        for endpoint in (self._relay, self._peer):
+            endpoint.max_connections = (1 << 30) if limit is None else limit
         self._tell_addresses()
+        self._service.apply(settings)
 
     def _tell_addresses(self) -> None:
-        addresses = [to_bytes(text) for text in listening.reachable_at(self._listening, self.settings.network.announce)]
-        self._relay.set_addresses(addresses)
-        if self._relay.relay is not None:
-            suffix = to_bytes(f"/p2p/{self.relay_id}")
-            self._relay.relay.addresses = [address + suffix for address in addresses]
-
-    def _begin_relaying(self) -> None:
-        policy = Admission(self.settings.relay)
-        if self._relay.relay is not None:
-            self._relay.relay.policy = policy
-            return
-        self._relay.start_relaying(policy)
-        self._tell_addresses()
-        hasten()
-        _log.info("relaying", mode=str(self.settings.relay.mode), addresses=self.listen_addresses)
-
-    def _end_relaying(self) -> None:
-        relay = self._relay.relay
-        if relay is None:
-            return
-        self._relay.stop_relaying()
-        self._relayed_before += sum(relay.totals())
-        self._circuits_before += relay.circuits_opened
-        relax()
-        _log.info("not_relaying")
-
-    def _open_circuits(self) -> int:
-        return len(self._relay.relay.circuits) if self._relay.relay is not None else 0
+        self._listeners.tell(self.settings.network.announce)
 
     async def set_relay_mode(self, mode: RelayMode) -> None:
-        """Switches relaying on or off. Circuits end when it goes off; nobody else's streams break.
+        """Switches relaying on or off. Going off, circuits get `relay.drain_grace`; nobody else's streams break.
 
         OSError when an address cannot be listened on; then everything is as before.
         """
-        settings = self.settings.changed({"relay.mode": str(mode)}, source="set_relay_mode")
-        self._listen(settings)
-        self.settings = settings
-        if mode.relays:
-            self._begin_relaying()
-        else:
-            self._end_relaying()
-        self._relay.push_identify()
+        self._apply(self.settings.changed({"relay.mode": str(mode)}, source="set_relay_mode"))
 
     # --- reachable through relays --------------------------------------------------------------
 
@@ -237,7 +182,8 @@ class Node:
         address = parse(relay)
         if address.circuit or address.peer_id is None:
             raise DialError(f"{relay} is not a relay's own address; it must end in /p2p/ and the relay's id")
-        held = HeldReservation(address.peer_id, relay, functools.partial(self._dialer.connect, address), keep)
+        connect = functools.partial(self._dialer.connect, address)
+        held = HeldReservation(address.peer_id, relay, connect, keep, self._dialer.control)
         self._held.append(held)
         try:
             async with deadline(timeout, f"reserving at {relay}"):
@@ -300,12 +246,7 @@ class Node:
 
         Direct (`/ip4/…/tcp/…/p2p/ID`) or through a relay (`…/p2p-circuit/p2p/ID`).
         """
-        address = parse(target)
-        if address.circuit:
-            return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
-        async with deadline(timeout, f"connecting to {target}"):
-            session = await self._dialer.connect(address)
-            return Stream(await open_stream(session, protocol))
+        return await self._connector.connect(target, protocol, timeout)
 
     async def connect_to_peer_via_relay(
         self, target: str, protocol: str, via: str | None = None, timeout: float = 30.0
@@ -317,65 +258,7 @@ class Node:
         and the bootstrap relays are tried, each with its share of the time: RelayError when one of them refused,
         NoRelaysAvailable, which says what was tried, when none leads there.
         """
-        until = time.monotonic() + timeout
-        relay = via
-        if "/" in target:
-            address = parse(target)
-            if not address.circuit or address.target_id is None:
-                raise DialError(f"{target} leads to no peer through a relay; it must end in /p2p-circuit/p2p/ID")
-            target_id = address.target_id
-            relay = via or address.relay
-        else:
-            target_id = peer_id_to_bytes(target)
-        session = None if via else self._peer.session_of(target_id)
-        if session is None and relay is not None:
-            session = await self._through(relay, target_id, timeout)
-        elif session is None:
-            session = await self._through_any(target_id, until)
-        async with deadline(max(0.0, until - time.monotonic()), f"opening a stream to {target}"):
-            return Stream(await open_stream(session, protocol))
-
-    async def _through(self, relay: str, target: bytes, seconds: float) -> Session:
-        async with deadline(seconds, f"connecting to {peer_id_to_text(target)} through {relay}"):
-            return await self._dialer.through(await self._session_with_relay(relay), target)
-
-    async def _through_any(self, target: bytes, until: float) -> Session:
-        tried: list[str] = []
-        refusal: RelayError | None = None
-        candidates = self._relays_to_try()
-        for at, relay in enumerate(candidates):
-            share = max(0.0, until - time.monotonic()) / (len(candidates) - at)
-            try:
-                return await self._through(relay, target, share)
-            except (TowpathError, OSError) as error:
-                tried.append(f"{relay}: {error}")
-                if isinstance(error, RelayError) and not isinstance(error, NoReservation):
-                    refusal = error
-        if refusal is not None:
-            raise refusal
-        raise NoRelaysAvailable(tried)
-
-    def _relays_to_try(self) -> list[str]:
-        # Those that hold our reservations, others we are connected to, then those of the settings.
-        found = {held.relay_id: held.relay_address for held in self._held if held.state == "active"}
-        for peer in self._peer.peers.values():
-            if any(HOP in (session.protocols or ()) and not session.via for session in peer.sessions):
-                relay_id = peer_id_to_text(peer.id)
-                found.setdefault(relay_id, relay_id)
-        for relay in self.settings.discovery.bootstrap:
-            found.setdefault(relay.rpartition("/p2p/")[2], relay)
-        return list(found.values())
-
-    async def _session_with_relay(self, relay: str) -> Session:
-        if "/" in relay:
-            return await self._dialer.connect(parse(relay))
-        session = self._peer.session_of(peer_id_to_bytes(relay))
-        if session is not None:
-            return session
-        for known in self._relays_to_try():
-            if known.endswith(f"/p2p/{relay}"):
-                return await self._dialer.connect(parse(known))
-        raise DialError(f"there is no connection to relay {relay}; give its multiaddr")
+        return await self._connector.through_relay(target, protocol, via, timeout)
 
     async def connect_with_fallback(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
         """A stream to a peer through whichever relay works, else directly.
@@ -383,45 +266,23 @@ class Node:
         Directly only to an address (`/ip4/…/tcp/…/p2p/ID`) given as `target`, and only when `client.allow_direct` is
         `always`; the relays then get half of the time.
         """
-        address = parse(target) if "/" in target else None
-        if address is None or address.circuit:
-            return await self.connect_to_peer_via_relay(target, protocol, timeout=timeout)
-        if address.peer_id is None:
-            raise AddressError(f"{target} names no peer; append /p2p/ and the peer's id")
-        peer = peer_id_to_text(address.peer_id)
-        direct = self.settings.client.allow_direct == "always"
-        async with deadline(timeout, f"connecting to {target}"):
-            try:
-                return await self.connect_to_peer_via_relay(peer, protocol, timeout=timeout / 2 if direct else timeout)
-            except (DialError, NoRelaysAvailable, TimeoutExpired) as error:
-                if not direct:
-                    _log.warning("direct_connection_not_allowed", peer=peer)
-                    tried = error.tried if isinstance(error, NoRelaysAvailable) else [str(error)]
-                    raise NoRelaysAvailable([*tried, _NOT_DIRECTLY]) from error
-            return await self.connect(target, protocol, timeout=timeout)
+        return await self._connector.with_fallback(target, protocol, timeout)
 
     async def ping(self, target: str, via: str | None = None, timeout: float = 30.0) -> float:
         """Seconds that 32 bytes take to the peer and back, end to end. `target` and `via` as for connecting."""
-        async with deadline(timeout, f"pinging {target}"):
-            if "/" in target and not parse(target).circuit:
-                stream = await self.connect(target, PING, timeout=timeout)
-            else:
-                stream = await self.connect_to_peer_via_relay(target, PING, via, timeout)
-            async with stream:
-                return await ping_once(stream)
+        return await self._connector.ping(target, via, timeout)
 
     # --- what is going on ----------------------------------------------------------------------
 
     @property
     def listen_addresses(self) -> list[str]:
         """Where the relay identity listens, as multiaddrs with its id."""
-        return [f"{text}/p2p/{self.relay_id}" for text in listening.reachable_at(self._listening, ())]
+        return self._listeners.addresses
 
     @property
     def addresses(self) -> list[str]:
         """Where others are told to reach the relay identity: the announced addresses, then those it listens on."""
-        announced = [f"{text}/p2p/{self.relay_id}" for text in self.settings.network.announce]
-        return list(dict.fromkeys([*announced, *self.listen_addresses]))
+        return self._listeners.told
 
     @property
     def circuit_addresses(self) -> list[str]:
@@ -450,25 +311,14 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """What `towpath status` shows."""
-        relay = self._relay.relay
-        relayed = self._relayed_before + (sum(relay.totals()) if relay is not None else 0)
-        state, why = self._state()
         active = [held for held in self._held if held.state == "active"]
         return {
             "peer_id": self.peer_id,
             "relay_id": self.relay_id,
-            "mode": str(self.settings.relay.mode),
-            "state": state,
-            "why": why,
+            **self._service.status(),
             "addresses": self.addresses,
             "circuit_addresses": self.circuit_addresses,
             "reachability": "announced" if self.settings.network.announce else "unknown",
-            "circuits_now": self._open_circuits(),
-            "reservations_now": len(relay.reservations) if relay is not None else 0,
-            "circuits_today": self._circuits_before + (relay.circuits_opened if relay is not None else 0),
-            "bytes_relayed_today": relayed,
-            "bytes_relayed_total": relayed,
-            "budget": [],
             "reputation": None,
             "stars": None,
             "credits": {"earned": 0, "spent": 0, "balance": 0},
@@ -481,10 +331,3 @@ class Node:
             "uptime_s": round(time.time() - self._started, 1),
             "data_plane": self.data_plane(),
         }
-
-    def _state(self) -> tuple[str, str]:
-        if self._relay.relay is None:
-            return "off", "relay mode is off; switch it on with --mode cooperative"
-        if self._draining:
-            return "draining", "the node is about to stop"
-        return "relaying", "relay mode is on"

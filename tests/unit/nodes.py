@@ -17,9 +17,10 @@ LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 
 
 def relay(**settings: Any) -> Node:
-    """A relay without limits; settings by name with __ for the dot."""
+    """A relay without limits that ends at once when told to; settings by name with __ for the dot."""
     roomy = dict.fromkeys(("max_reservations_per_ip", "max_circuits_per_peer"), "unlimited")
     given = {f"relay.{name}": value for name, value in roomy.items()} | {"network.listen": list(LOOPBACK)}
+    given["relay.drain_grace"] = "0s"
     return Node(loaded(given | {"relay.mode": "dedicated"}, settings))
 
 

@@ -167,9 +167,14 @@ async def test_draining_waits_for_circuits_no_longer_than_it_may() -> None:
         await met.pair()
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await met.relay.drain(0.1)
-        assert loop.time() - begun > 0.09
+        draining = asyncio.ensure_future(met.relay.drain(0.1))
+        await asyncio.sleep(0)
         assert met.relay.status()["state"] == "draining"
+        await draining
+        assert loop.time() - begun > 0.09
+        assert (met.relay.status()["state"], met.relay.status()["circuits_now"]) == ("off", 0)
+    async with meeting() as met:
+        await met.pair()
         draining = asyncio.ensure_future(met.relay.drain(60))
         await asyncio.sleep(0)
         await met.alice.close()

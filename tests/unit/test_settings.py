@@ -34,6 +34,7 @@ CONTRACT = {
     "relay.circuit_data": (UNLIMITED,) * 3,
     "relay.circuit_duration": (UNLIMITED,) * 3,
     "relay.reservation_ttl": (3600, 3600, 3600),
+    "relay.drain_grace": (60, 60, 60),
     "relay.allow": ((), (), ()),
     "relay.deny": ((), (), ()),
     "credits.enforce": ("under_load",) * 3,

@@ -81,6 +81,7 @@ class RelaySettings(_Section, frozen=True):
     circuit_data: int | None
     circuit_duration: float | None
     reservation_ttl: float
+    drain_grace: float | None
     allow: tuple[str, ...]
     deny: tuple[str, ...]
 

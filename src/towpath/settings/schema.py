@@ -143,6 +143,12 @@ _TABLE: Final = (
         _same("1h"),
         "How long a reservation holds before it must be refreshed.",
     ),
+    Key(
+        "relay.drain_grace",
+        Time(0, 30 * 86400),
+        _same("1m"),
+        "How long open circuits may go on when relaying ends: paused, switched off or not allowed by the hour.",
+    ),
     Key("relay.allow", _ACCESS, _same([]), "Who may reserve and connect; empty: everybody."),
     Key("relay.deny", _ACCESS, _same([]), "Who may not; wins over `relay.allow`."),
     Key(
