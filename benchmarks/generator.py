@@ -130,6 +130,11 @@ class Generator:
         out = self._finish(start([self.programs.reference, "aead", str(frame), str(mib)], cpu=RELAY_CPU))
         return float(out["cpu_ns"]) / float(out["bytes"])
 
+    def arithmetic(self, count: int = 500) -> float:
+        """How many Noise XX responders' arithmetic libsodium does in a second of CPU time."""
+        out = self._finish(start([self.programs.reference, "arithmetic", str(count)], cpu=RELAY_CPU))
+        return float(out["count"]) / (float(out["cpu_ns"]) / 1e9)
+
     def _run(self, what: str, relay: Relay, options: list[Any]) -> dict[str, Any]:
         command: list[str | Path] = [
             self.programs.load,
@@ -140,7 +145,7 @@ class Generator:
             str(relay.pid),
             *map(str, options),
         ]
-        command += ["--reference"] if relay.name == "reference" else []
+        command += ["--reference"] if relay.name.startswith("reference") else []
         return self._finish(start(command, cpu=LOAD_CPU, stderr=subprocess.PIPE))
 
     def _finish(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:

@@ -133,6 +133,11 @@ def reference(programs: Programs) -> Relay:
     return Relay("reference", [programs.reference, "serve"])
 
 
+def timed_reference(programs: Programs) -> Relay:
+    """The C reference, which tells how long its slices took for each line it is told."""
+    return Relay("reference, timed", [programs.reference, "serve", "timed"])
+
+
 def towpath(data: Path, **settings: str) -> Relay:
     """`towpath run --mode dedicated` without limits. Double underscores in keyword names stand for dots."""
     given = dict(NO_LIMITS) | {key.replace("__", "."): value for key, value in settings.items()}

@@ -50,14 +50,14 @@ class Row:
     reference: float | None = None
     ratio: float | None = None
     bound: Bound | None = None
-    noise: float | None = None
-    """The reference's CPU as a multiple of open and seal alone, where that was measured."""
+    doubt: str = ""
+    """Why the row does not count: what the reference itself did, that something else had the machine."""
     note: str = ""
     more: dict[str, float] = field(default_factory=dict)
 
     @property
     def counts(self) -> bool:
-        return self.noise is None or self.noise <= NOISE_GATE
+        return not self.doubt
 
     @property
     def figure(self) -> float:
@@ -89,10 +89,11 @@ def compared(
     note: str = "",
     **more: float,
 ) -> Row:
-    """A row of interleaved samples: medians, their ratio and, with `alone` (open and seal), the noise."""
+    """A row of interleaved samples: medians and their ratio; with `alone` (open and seal) it may turn out noise."""
     value, least = statistics.median(samples), statistics.median(reference)
-    noise = least / statistics.median(alone) if alone else None
-    return Row(relay, what, unit, value, tuple(samples), least, value / least, bound, noise, note, more)
+    noise = least / statistics.median(alone) if alone else 0.0
+    doubt = f"the reference needed {noise:.2f} × open + seal" if noise > NOISE_GATE else ""
+    return Row(relay, what, unit, value, tuple(samples), least, value / least, bound, doubt, note, more)
 
 
 def save(rows: Iterable[Row], form: str) -> Path:
@@ -137,7 +138,7 @@ def _remark(row: Row) -> str:
         "aim": "aim met",
         "must": "met",
         "missed": "**missed**",
-        "noise": f"does not count: the reference needed {row.noise or 0:.2f} × open + seal",
+        "noise": f"does not count: {row.doubt}",
     }
     return "; ".join(part for part in (words.get(row.verdict, ""), row.note) if part)
 

@@ -5,10 +5,18 @@
  * fixed: there is no handshake, no muxer, no limit and no accounting. Sockets are paired in the order in
  * which they connect.
  *
- *   relay serve            listens on 127.0.0.1, prints "port N", relays until its standard input closes
- *   relay aead FRAME MIB   opens and seals MIB of FRAME-byte plaintexts in memory, prints the CPU nanoseconds
- * taken relay replay FILE KEY  the work of `serve` on the recorded bytes of FILE sealed under KEY (64 hex
- * digits), without sockets; what it would have sent is discarded; prints frames and plaintext bytes
+ * `relay serve` listens on 127.0.0.1, prints "port N", relays until its standard input closes.
+ *
+ * `relay serve timed` does the same; for each line on its standard input it prints how long its events took
+ * on the wall since the last one: a read, its frames, a send.
+ *
+ * `relay aead FRAME MIB` opens and seals MIB of FRAME-byte plaintexts in memory, prints the CPU nanoseconds.
+ *
+ * `relay arithmetic N` does N times what a Noise XX responder cannot do without (an ephemeral key, three
+ * X25519, the check of an Ed25519 signature, by libsodium), prints the CPU nanoseconds.
+ *
+ * `relay replay FILE KEY` does the work of `serve` on the recorded bytes of FILE sealed under KEY (64 hex
+ * digits), without sockets; what it would have sent is discarded; prints frames and plaintext bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +24,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,7 +259,46 @@ static int listen_on_loopback(void) {
     return fd;
 }
 
-static void serve(void) {
+/* ---- how long its events take ---- */
+
+enum { SLICES_KEPT = 1 << 20 };
+
+static uint32_t slices[SLICES_KEPT];
+static size_t slices_n;
+
+static uint64_t wall_ns(void) {
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void slice_took(uint64_t ns) {
+    slices[slices_n++ % SLICES_KEPT] = ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
+}
+
+static int by_length(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* 0 once the standard input is closed. */
+static int tell_slices(void) {
+    char line[64];
+    size_t n = slices_n < SLICES_KEPT ? slices_n : SLICES_KEPT;
+
+    if (read(0, line, sizeof line) <= 0)
+        return 0;
+    qsort(slices, n, sizeof *slices, by_length);
+    printf("{\"count\": %zu, \"p50\": %u, \"p999\": %u}\n", slices_n, n ? slices[n / 2] : 0,
+           n ? slices[n - 1 - n / 1000] : 0);
+    fflush(stdout);
+    slices_n = 0;
+    return 1;
+}
+
+static void serve(int timed) {
     side input = {.fd = 0}, listener = {.fd = listen_on_loopback()};
     int waiting = -1;
 
@@ -265,10 +313,17 @@ static void serve(void) {
             side *s = events[i].data.ptr;
             int on = 1, fd;
 
-            if (s == &input)
-                return;
+            if (s == &input) {
+                if (!timed || !tell_slices())
+                    return;
+                continue;
+            }
             if (s != &listener) {
+                uint64_t began = timed ? wall_ns() : 0;
+
                 handle(s, events[i].events);
+                if (timed)
+                    slice_took(wall_ns() - began);
                 continue;
             }
             while ((fd = accept4(listener.fd, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
@@ -328,6 +383,29 @@ static void aead_only(int frame, uint64_t total) {
            cpu_ns() - started);
 }
 
+static void arithmetic(int count) {
+    uint8_t secret[32], public_key[32], shared[32], identity[32], identity_secret[64], signature[64],
+        message[56] = {0};
+    uint64_t started;
+
+    if (sodium_init() < 0 || count < 1)
+        die("arithmetic: at least once");
+    randombytes_buf(secret, sizeof secret);
+    crypto_scalarmult_base(public_key, secret);
+    crypto_sign_keypair(identity, identity_secret);
+    crypto_sign_detached(signature, NULL, message, sizeof message, identity_secret);
+    started = cpu_ns();
+    for (int i = 0; i < count; i++) {
+        crypto_scalarmult_base(shared, secret);
+        for (int k = 0; k < 3; k++)
+            if (crypto_scalarmult(shared, secret, public_key))
+                die("X25519");
+        if (crypto_sign_verify_detached(signature, message, sizeof message, identity))
+            die("Ed25519");
+    }
+    printf("{\"count\": %d, \"cpu_ns\": %" PRIu64 "}\n", count, cpu_ns() - started);
+}
+
 /* Not inlined, so that callgrind can start and stop counting at it. */
 __attribute__((noinline)) void replay_bytes(direction *d, const uint8_t *p, size_t n);
 void replay_bytes(direction *d, const uint8_t *p, size_t n) {
@@ -365,13 +443,17 @@ static void replay(const char *path, const char *hex) {
 
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "serve"))
-        serve();
+        serve(0);
+    else if (argc == 3 && !strcmp(argv[1], "serve") && !strcmp(argv[2], "timed"))
+        serve(1);
+    else if (argc == 3 && !strcmp(argv[1], "arithmetic"))
+        arithmetic(atoi(argv[2]));
     else if (argc == 4 && !strcmp(argv[1], "aead"))
         aead_only(atoi(argv[2]), strtoull(argv[3], NULL, 10) << 20);
     else if (argc == 4 && !strcmp(argv[1], "replay") && strlen(argv[3]) == 64)
         replay(argv[2], argv[3]);
     else {
-        fprintf(stderr, "usage: relay serve | aead FRAME MIB | replay FILE KEY\n");
+        fprintf(stderr, "usage: relay serve [timed] | aead FRAME MIB | arithmetic N | replay FILE KEY\n");
         return 2;
     }
     return 0;
