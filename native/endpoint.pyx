@@ -266,11 +266,12 @@ cdef class Endpoint(SessionOwner):
             feed_copy(c, early)
         return future
 
-    def over_memory(self, bint initiator, sent):
+    def over_memory(self, bint initiator, sent, bytes remote not None=b""):
         """A connection over nothing: returns a MemoryChannel whose `receive(bytes)` takes what the other end sent, and
-        which calls sent(bytes). For tests and instruction counts, without sockets."""
+        which calls sent(bytes). `remote`: the multiaddr that the other end seems to have. For tests and instruction
+        counts, without sockets."""
         cdef MemoryChannel c = MemoryChannel.__new__(MemoryChannel)
-        c.remote = b""
+        c.remote = remote
         c.reactor = self.reactor
         c.sent = sent
         self.connections += 1

@@ -22,7 +22,7 @@ async def test_a_frame_as_large_as_the_window_is_forwarded_while_it_arrives(meet
     there.grant(16 * MIB)
     await here.write(bytes(MIB))
     await there.read(MIB)
-    await here.has_credit(yamux.WINDOW)
+    await here.has_credit(4 * MIB)
     size = here.credit
     body = os.urandom(size)
     half = size // 2

@@ -102,7 +102,15 @@ class RawPeer:
     What the endpoint sends is decoded at once; whatever breaks yamux's rules or a window goes to `violations`.
     """
 
-    def __init__(self, world: World, endpoint: Any, *, dials: bool = True, identity: Identity | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        endpoint: Any,
+        *,
+        dials: bool = True,
+        identity: Identity | None = None,
+        remote: bytes = b"",
+    ) -> None:
         self.world = world
         self.identity = identity or Identity.ed25519()
         self.dials = dials
@@ -127,7 +135,7 @@ class RawPeer:
         self._next_id = 1 if dials else 2
         self._sending: Cipher | None = None
         self._receiving: Cipher | None = None
-        self.channel = endpoint.over_memory(not dials, self._sent)
+        self.channel = endpoint.over_memory(not dials, self._sent, remote)
         world.run()
 
     def _sent(self, data: bytes) -> int:

@@ -18,6 +18,7 @@ from tests.unit.native.circuits import Policy, RelayInMemory, ask, settle
 from tests.unit.native.raw import RawPeer, RawStream
 from tests.unit.native.still import World
 from towpath._native.hop import Verdict
+from towpath.addresses import to_bytes
 
 KIB = 1024
 
@@ -42,6 +43,22 @@ def test_a_reservation_tells_voucher_addresses_and_limits() -> None:
         assert voucher.expires == answer.reservation.expires
         (reservation,) = relay.service.reservations.values()
         assert (reservation.limit_s, reservation.limit_data) == (120, 1 << 17)
+
+
+@pytest.mark.parametrize(
+    ("first", "neighbour", "stranger"),
+    [
+        ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/2", "/ip4/192.0.2.2/tcp/1"),
+        ("/ip6/2001:db8::1/tcp/1", "/ip6/2001:db8::ffff:2/tcp/1", "/ip6/2001:db8:0:1::1/tcp/1"),
+    ],
+    ids=["IPv4 address", "IPv6 /64"],
+)
+def test_policy_learns_how_many_places_a_household_has(first: str, neighbour: str, stranger: str) -> None:
+    with World() as world:
+        relay = RelayInMemory(world)
+        for remote in (first, neighbour, stranger, neighbour):
+            ask(relay.peer(remote=to_bytes(remote)), pb.reserve_message())
+        assert [asked[4] for asked in relay.policy.reserve_asked] == [0, 1, 0, 2]
 
 
 def test_policy_is_asked_once_with_the_numbers_that_are_true() -> None:
