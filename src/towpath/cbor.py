@@ -13,7 +13,7 @@ Value = None | bool | int | bytes | str | list["Value"] | dict[str, "Value"]
 
 
 def encode(value: Value) -> bytes:
-    """The one encoding of a value; integers must fit in 64 bits."""
+    """The one encoding of a value, a tuple's being an array; integers must fit in 64 bits."""
     _check(value)
     return cbor2.dumps(value, canonical=True)
 
@@ -39,7 +39,7 @@ def _check(value: object) -> None:
             if not isinstance(key, str):
                 raise ValueError("not plain CBOR: a key that is no text")
             _check(inner)
-    elif isinstance(value, list):
+    elif isinstance(value, (list, tuple)):
         for inner in value:
             _check(inner)
     elif isinstance(value, bool) or value is None or isinstance(value, (bytes, str)):

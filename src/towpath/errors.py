@@ -78,21 +78,25 @@ class PeerIdMismatch(HandshakeError):
 
 
 class RelayError(DialError):
-    """A relay answered HOP with a status other than OK: `status`, and its `name` in the specification."""
+    """A relay answered HOP with a status other than OK: `status`, and its `name` in the specification.
+
+    `reason` is what the relay said of it, in a sentence with advice, where it did (`/towpath/relay/1`).
+    """
 
     STATUS: ClassVar[int | None] = None
 
-    def __init__(self, status: int, name: str, message: str = "") -> None:
+    def __init__(self, status: int, name: str, message: str = "", *, reason: str | None = None) -> None:
         self.status = status
         self.name = name
-        advice = _RELAY_ADVICE.get(status, "the relay may speak a newer protocol; try another relay")
+        self.reason = reason
+        advice = reason or _RELAY_ADVICE.get(status, "the relay may speak a newer protocol; try another relay")
         super().__init__(message or f"the relay answered {name} ({status}): {advice}")
 
     @staticmethod
-    def of(status: int, message: str = "") -> RelayError:
+    def of(status: int, message: str = "", *, reason: str | None = None) -> RelayError:
         """The error for a status of circuit relay v2, of the subclass that belongs to it."""
         cls, name = _RELAY_STATUS.get(status, (RelayError, f"status {status}"))
-        return cls(status, name, message)
+        return cls(status, name, message, reason=reason)
 
 
 class ReservationRefused(RelayError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from towpath.addresses import peer_id_to_text, to_text
 from towpath.log import short_peer_id
@@ -101,14 +101,14 @@ def peer_rows(endpoints: Sequence[tuple[str, Endpoint]], *, addresses: bool) -> 
     return rows
 
 
+_RELAY_STATES: Final = {"active": "active", "leaving": "avoided"}
+
+
 def relay_rows(held: Sequence[HeldReservation], bootstrap: Sequence[str]) -> list[dict[str, Any]]:
     """Relays that we use or could use."""
     rows: list[dict[str, Any]] = []
     for h in held:
         rtt = h.session.rtt_s if h.session is not None else 0.0
-        reasons = [f"reserved until {time.strftime('%H:%M:%S', time.localtime(h.expires_at))}"]
-        if h.state != "active":
-            reasons = [f"{h.state}; {h.failures} failures in a row"]
         rows.append(
             {
                 "relay_id": h.relay_id,
@@ -117,8 +117,8 @@ def relay_rows(held: Sequence[HeldReservation], bootstrap: Sequence[str]) -> lis
                 "stars": None,
                 "latency_ms": round(rtt * 1000, 3) or None,
                 "load": None,
-                "state": "active" if h.state == "active" else "candidate",
-                "reasons": reasons,
+                "state": _RELAY_STATES.get(h.state, "candidate"),
+                "reasons": h.reasons(),
             }
         )
     known = {h.relay_id for h in held}

@@ -13,6 +13,7 @@ from towpath._native.endpoint import Endpoint, HandshakeFailed, WrongIdentity
 from towpath.addresses import Address, peer_id_to_text
 from towpath.client.relaying import request_circuit
 from towpath.errors import AddressError, DialError, HandshakeError, PeerIdMismatch, TimeoutExpired
+from towpath.relaystream.client import ClientSide
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,6 +57,8 @@ class Dialer:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self.control: Final = ClientSide(endpoint)
+        """What the relays that the endpoint uses say of themselves."""
         # An entry lasts as long as somebody holds or awaits the lock.
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
@@ -121,7 +124,7 @@ class Dialer:
             session = self._endpoint.session_of(target)
             if session is not None and session.via == relay.peer_id:
                 return session
-            stream, _ = await request_circuit(relay, target)
+            stream, _ = await request_circuit(relay, target, self.control)
             return await self.secure(stream, True, target, relay.peer_id)
 
     async def secure(self, stream: AppStream, initiator: bool, peer_id: bytes | None, via: bytes) -> Session:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from towpath._native import appstream, messages
 from towpath.errors import HandshakeError, ProtocolNotSupported, RelayError, StreamReset
+from towpath.relaystream.reasons import Request
 
 if TYPE_CHECKING:
     from towpath._native.appstream import AppStream
     from towpath._native.messages import Message
     from towpath._native.session import Session
+    from towpath.relaystream.client import ClientSide
 
 __all__ = ["HOP", "STOP", "STOP_CONNECT", "open_stream", "read_message", "request_circuit", "request_reservation"]
 
@@ -60,15 +62,27 @@ async def read_message(stream: AppStream) -> bytes:
         data += part
 
 
-async def _request(session: Session, request: bytes) -> tuple[AppStream, Message]:
+_REFUSALS: Final = (200, 201, 202)
+"""Statuses that are the relay's own decision, which it may explain on the control stream."""
+
+
+async def _request(
+    session: Session, message: bytes, control: ClientSide | None, request: Request, target: bytes | None
+) -> tuple[AppStream, Message]:
     stream = await open_stream(session, HOP)
     try:
-        stream.write(request)
+        if control is not None:
+            control.attach(session)
+        stream.write(message)
         answer = messages.read_hop(await read_message(stream))
         if answer.type != _STATUS or answer.status is None:
             raise HandshakeError("the relay's answer is not a status; try another relay")
         if answer.status != OK:
-            raise RelayError.of(answer.status)
+            # An explanation comes before the status it explains.
+            reason = None
+            if control is not None and answer.status in _REFUSALS:
+                reason = control.reason(session, request, target)
+            raise RelayError.of(answer.status, reason=reason)
     except BaseException as error:
         stream.reset()
         if isinstance(error, ValueError):
@@ -77,9 +91,12 @@ async def _request(session: Session, request: bytes) -> tuple[AppStream, Message
     return stream, answer
 
 
-async def request_reservation(session: Session) -> Message:
-    """Asks the relay at the other end for a reservation, or refreshes it. RelayError when it refuses."""
-    stream, answer = await _request(session, messages.hop_reserve())
+async def request_reservation(session: Session, control: ClientSide | None = None) -> Message:
+    """Asks the relay at the other end for a reservation, or refreshes it. RelayError when it refuses.
+
+    With `control` the error says why, if the relay does.
+    """
+    stream, answer = await _request(session, messages.hop_reserve(), control, Request.RESERVE, None)
     if not answer.has_reservation:
         stream.reset()
         raise HandshakeError("the relay accepted, but sent no reservation; try another relay")
@@ -88,6 +105,11 @@ async def request_reservation(session: Session) -> Message:
     return answer
 
 
-async def request_circuit(session: Session, target: bytes) -> tuple[AppStream, Message]:
-    """Asks for a circuit to `target`; the stream returned leads to it. RelayError when the relay refuses."""
-    return await _request(session, messages.hop_connect(target))
+async def request_circuit(
+    session: Session, target: bytes, control: ClientSide | None = None
+) -> tuple[AppStream, Message]:
+    """Asks for a circuit to `target`; the stream returned leads to it. RelayError when the relay refuses.
+
+    With `control` the error says why, if the relay does.
+    """
+    return await _request(session, messages.hop_connect(target), control, Request.CONNECT, target)

@@ -1,0 +1,189 @@
+"""The client's end of control streams: opened to relays that list the protocol, before the first request goes there.
+
+It remembers what each relay said until its stream ends: why it refused, what it has left, whether it moves out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from towpath._native import appstream
+from towpath.relaystream import PROTOCOL
+from towpath.relaystream.messages import Allowance, Message, Moving, Refused, Staying
+from towpath.relaystream.reasons import Request, moving_sentence, refusal_sentence
+from towpath.relaystream.stream import ControlStream
+
+if TYPE_CHECKING:
+    from towpath._native.appstream import AppStream
+    from towpath._native.endpoint import Endpoint
+    from towpath._native.session import Session
+
+__all__ = ["ClientSide", "Leaving"]
+
+_FROM_RELAY: Final = (256.0, 16.0)
+"""Messages that a relay may send: at once, and each second from then on."""
+_REFUSALS: Final = 16
+"""Refusals that are remembered, until they are asked for."""
+_FRESH_S: Final = 10.0
+"""How long a refusal may lie before its status comes."""
+_LOOK_S: Final = 30.0
+
+
+class Leaving(NamedTuple):
+    """A relay moves out. Times are monotonic; None: not known."""
+
+    moving: Moving
+    told_at: float
+
+    @property
+    def at(self) -> float | None:
+        """When it ends what is open."""
+        return None if self.moving.after is None else self.told_at + self.moving.after
+
+    @property
+    def again_at(self) -> float | None:
+        """When it takes reservations again."""
+        return None if self.moving.again is None else self.told_at + self.moving.again
+
+    def sentence(self, now: float) -> str:
+        """What it said, with the times that are left."""
+        passed = int(now - self.told_at)
+        after, again = (None if s is None else max(0, s - passed) for s in (self.moving.after, self.moving.again))
+        return moving_sentence(Moving(code=self.moving.code, after=after, again=again))
+
+
+class _Seat(ControlStream):
+    """Our stream to one relay, and what was said on it."""
+
+    __slots__ = ("allowance", "leaving", "refusals")
+
+    def __init__(self, native: AppStream, owner: ClientSide) -> None:
+        super().__init__(native, owner, burst=_FROM_RELAY[0], per_s=_FROM_RELAY[1])
+        self.allowance: Allowance | None = None
+        self.leaving: Leaving | None = None
+        self.refusals: deque[tuple[float, Refused]] = deque(maxlen=_REFUSALS)
+
+
+class ClientSide:
+    """The control streams that one endpoint has at relays."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._seats: dict[bytes, _Seat] = {}
+        self._watchers: dict[bytes, list[Callable[[Leaving | None], None]]] = {}
+        self._looking: asyncio.TimerHandle | None = None
+
+    def attach(self, session: Session) -> None:
+        """Opens the stream at a relay that lists it, unless there is one: what is asked there next is explained on it.
+
+        What the relay lists is known once its identify has come, which a request that was answered comes behind.
+        """
+        seat = self._seats.get(session.peer_id)
+        if session.via or session.closed or PROTOCOL not in (session.protocols or ()):
+            return
+        if seat is not None:
+            if seat.session is session:
+                return
+            seat.end("another connection took its place")
+        opened = appstream.open_stream(session, PROTOCOL)
+        if opened is None:
+            return
+        native, selected = opened
+        seat = _Seat(native, self)
+        self._seats[session.peer_id] = seat
+        selected.add_done_callback(functools.partial(_selected, seat))
+        if self._looking is None:
+            self._look_later()
+
+    def leave(self, session: Session) -> None:
+        """Closes the stream of a connection that nothing else needs: neither reservation nor any stream."""
+        seat = self._seats.get(session.peer_id)
+        if seat is not None and seat.session is session and session.pins == 0 and session.stream_count <= 1:
+            seat.end("not needed any more")
+
+    def reason(self, session: Session, request: Request, target: bytes | None = None) -> str | None:
+        """Why the relay just refused, in a sentence with advice; None when it did not say. To be asked once."""
+        seat = self._seats.get(session.peer_id)
+        if seat is None:
+            return None
+        now = time.monotonic()
+        for at, refused in seat.refusals:
+            if (refused.request, refused.target) == (request, target) and now - at < _FRESH_S:
+                seat.refusals.remove((at, refused))
+                return refusal_sentence(refused)
+        return None if seat.leaving is None else f"{seat.leaving.sentence(now)}; use another relay"
+
+    def leaving(self, relay_id: bytes) -> Leaving | None:
+        """Does this relay move out, as far as it said?"""
+        seat = self._seats.get(relay_id)
+        return None if seat is None else seat.leaving
+
+    def allowance(self, relay_id: bytes) -> Allowance | None:
+        """What this relay said that it has left."""
+        seat = self._seats.get(relay_id)
+        return None if seat is None else seat.allowance
+
+    def watch(self, relay_id: bytes, told: Callable[[Leaving | None], None]) -> None:
+        """Calls `told` whenever the relay says that it moves out, or (None) that it stays after all."""
+        self._watchers.setdefault(relay_id, []).append(told)
+
+    def unwatch(self, relay_id: bytes, told: Callable[[Leaving | None], None]) -> None:
+        """Ends `watch`."""
+        watchers = self._watchers.get(relay_id, [])
+        if told in watchers:
+            watchers.remove(told)
+        if not watchers:
+            self._watchers.pop(relay_id, None)
+
+    def heard(self, stream: ControlStream, message: Message) -> None:
+        """A relay said something; see stream.Owner."""
+        seat = self._seats.get(stream.session.peer_id)
+        if seat is not stream:
+            return
+        if isinstance(message, Refused):
+            seat.refusals.append((time.monotonic(), message))
+        elif isinstance(message, Allowance):
+            seat.allowance = message
+        elif isinstance(message, (Moving, Staying)):
+            seat.leaving = Leaving(message, time.monotonic()) if isinstance(message, Moving) else None
+            self._tell(stream.session.peer_id, seat.leaving)
+
+    def _tell(self, relay_id: bytes, leaving: Leaving | None) -> None:
+        for told in list(self._watchers.get(relay_id, ())):
+            told(leaving)
+
+    def ended(self, stream: ControlStream, why: str) -> None:
+        """A stream is over; see stream.Owner."""
+        relay_id = stream.session.peer_id
+        if isinstance(stream, _Seat) and self._seats.get(relay_id) is stream:
+            del self._seats[relay_id]
+            if stream.leaving is not None and not stream.session.closed:
+                # A relay that ends the stream after it said that it moves out has done so.
+                gone = Moving(code=stream.leaving.moving.code, after=0, again=stream.leaving.moving.again)
+                self._tell(relay_id, Leaving(gone, stream.leaving.told_at))
+        if not self._seats and self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+
+    def _look_later(self) -> None:
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        # A stream keeps its connection open; without a purpose the connection shall end.
+        self._looking = None
+        for seat in list(self._seats.values()):
+            self.leave(seat.session)
+        if self._seats:
+            self._look_later()
+
+
+def _selected(seat: _Seat, selected: asyncio.Future[bool]) -> None:
+    if selected.cancelled() or not selected.result():
+        seat.end("the relay does not take it")
+    else:
+        seat.listen()

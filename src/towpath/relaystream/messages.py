@@ -1,0 +1,146 @@
+"""The messages of the control stream: typed, bounded, and in one encoding each. Pure.
+
+A message is a map in canonical CBOR whose key `t` says which one it is. Times are seconds from now, because the two
+clocks differ. A type that is not known here is `Unknown` and ignored, and so is a key that a known type does not have:
+a later version may say more, but nothing in such a key that the receiver has to understand. A key whose value is not
+known is left out; null is not used.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from towpath import cbor
+from towpath.errors import TowpathError
+
+__all__ = [
+    "MAX_MESSAGE",
+    "VERSION",
+    "Allowance",
+    "ControlProtocolError",
+    "Hello",
+    "Message",
+    "Moving",
+    "Period",
+    "PeriodName",
+    "Refused",
+    "Staying",
+    "Unknown",
+    "decode",
+    "encode",
+]
+
+VERSION: Final = 1
+MAX_MESSAGE: Final = 8192
+"""Bytes of an encoded message, the length before it not counted."""
+MAX_TYPE: Final = 0xFFFF
+
+_Code = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+_Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86400)]
+_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+_PeerId = Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
+PeriodName = Literal["hour", "day", "month"]
+
+
+class ControlProtocolError(TowpathError):
+    """The other side does not keep to the control stream's protocol."""
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="t", tag=1, omit_defaults=True):
+    """The first message of each side, sent without waiting for the other's."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)]
+    """The highest version that the sender knows; what goes on is the lower of the two."""
+    can: Annotated[tuple[_Word, ...], msgspec.Meta(max_length=16)] = ()
+    """What the sender understands beyond its version."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag_field="t", tag=2, omit_defaults=True, kw_only=True):
+    """Relay to client, before the status of HOP that it explains."""
+
+    request: Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
+    """A `reasons.Request`."""
+    code: _Code
+    """A `reasons.Reason`, which says what the numbers are."""
+    have: _Amount | None = None
+    limit: _Amount | None = None
+    period: PeriodName | None = None
+    again: _Seconds | None = None
+    """Seconds after which asking again makes sense."""
+    target: _PeerId | None = None
+    """Of CONNECT: to whom."""
+
+
+class Period(msgspec.Struct, frozen=True):
+    """What a quota allows, in bytes, and the seconds until it is full again."""
+
+    period: PeriodName
+    limit: _Amount
+    left: _Amount
+    resets: _Seconds
+
+
+class Allowance(msgspec.Struct, frozen=True, tag_field="t", tag=3, omit_defaults=True):
+    """Relay to client: what it may still carry for everybody together. An earlier one no longer counts."""
+
+    periods: Annotated[tuple[Period, ...], msgspec.Meta(max_length=3)] = ()
+    rate: _Amount | None = None
+    """Bytes per second; absent: no limit of its own."""
+
+
+class Moving(msgspec.Struct, frozen=True, tag_field="t", tag=4, omit_defaults=True, kw_only=True):
+    """Relay to client: it takes nothing new, and will end what is open. An earlier one no longer counts."""
+
+    code: _Code
+    """A `reasons.Reason`."""
+    after: _Seconds | None = None
+    """Seconds until it ends what is open; absent: nothing is ended for now."""
+    again: _Seconds | None = None
+    """Seconds until it takes reservations and circuits again; absent: not known."""
+
+
+class Staying(msgspec.Struct, frozen=True, tag_field="t", tag=5):
+    """Relay to client: it does not move out after all, or is back."""
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A message of a type that this version does not know."""
+
+    type: int
+
+
+Message = Hello | Refused | Allowance | Moving | Staying
+_TYPES: Final = {1: Hello, 2: Refused, 3: Allowance, 4: Moving, 5: Staying}
+
+
+def encode(message: Message) -> bytes:
+    """The one encoding of a message, without a length before it."""
+    return cbor.encode(msgspec.to_builtins(message, builtin_types=(bytes,)))
+
+
+def decode(body: bytes) -> Message | Unknown:
+    """The message that `body` is; ControlProtocolError when it is none, or says what is out of bounds."""
+    if not 1 <= len(body) <= MAX_MESSAGE:
+        raise ControlProtocolError(f"a control message of {len(body)} bytes; 1 to {MAX_MESSAGE} are allowed")
+    try:
+        fields = cbor.decode(body)
+    except ValueError as error:
+        raise ControlProtocolError(f"a control message is {error}") from error
+    if not isinstance(fields, dict):
+        raise ControlProtocolError("a control message is no map")
+    kind = fields.get("t")
+    if isinstance(kind, bool) or not isinstance(kind, int) or not 1 <= kind <= MAX_TYPE:
+        raise ControlProtocolError("a control message without a type")
+    cls = _TYPES.get(kind)
+    if cls is None:
+        return Unknown(kind)
+    try:
+        message: Message = msgspec.convert(fields, cls, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise ControlProtocolError(f"a control message {cls.__name__}: {error}") from error
+    if None in fields.values():
+        raise ControlProtocolError("a control message with a null")
+    return message

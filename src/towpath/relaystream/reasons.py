@@ -1,0 +1,145 @@
+"""Why a relay refuses or moves out: one table of codes, and the sentences that people read. Pure."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from towpath.relaystream.messages import Allowance, Moving, Refused
+
+__all__ = ["Reason", "Request", "allowance_sentences", "in_words", "moving_sentence", "refusal_sentence"]
+
+
+class Request(enum.IntEnum):
+    """What was asked of the relay."""
+
+    RESERVE = 0
+    CONNECT = 1
+
+
+class Reason(enum.IntEnum):
+    """Why not. A receiver takes any code; one that it does not know is told as a number."""
+
+    RESERVATIONS_FULL = 1
+    """`have` of `limit` reservations are held."""
+    NETWORK_FULL = 2
+    """`have` of `limit` reservations are held from the asker's IPv4 address or IPv6 /64."""
+    CIRCUITS_FULL = 3
+    """`have` of `limit` circuits are open."""
+    PEER_FULL = 4
+    """`have` of `limit` circuits of one of the two peers are open."""
+    QUOTA = 5
+    """`have` bytes are left of the `period`'s `limit`; `again`: when that period ends."""
+    RATE = 6
+    """The `limit` in bytes per second is used up by the circuits that are open."""
+    PAUSED = 7
+    """The owner paused the relay; `again`: until then."""
+    MODE = 8
+    """The owner switched relay mode off."""
+    SCHEDULE = 9
+    """It does not relay at this hour; `again`: when it does."""
+    DENIED = 10
+    """The owner's lists do not let this peer in."""
+    RESTING = 11
+    """The owner's machine or line is wanted for something else. What, is not told."""
+    STOPPING = 12
+    """The node is about to end."""
+
+
+_PERIODS = {"hour": "hourly", "day": "daily", "month": "monthly"}
+_ELSEWHERE = "use another relay"
+
+
+def refusal_sentence(refused: Refused) -> str:
+    """A clause about the relay ("it …") and what to do."""
+    told = _refusal(refused)
+    back = "" if refused.again is None else f", and asking again makes sense in {in_words(refused.again)}"
+    if refused.code == Reason.QUOTA and refused.again is not None:
+        back = f", until it is full again in {in_words(refused.again)}"
+    advice = f"ask its owner, or {_ELSEWHERE}" if refused.code == Reason.DENIED else _ELSEWHERE
+    return f"{told}{back}; {advice}"
+
+
+def _refusal(refused: Refused) -> str:
+    counted = "" if refused.have is None or refused.limit is None else f"{refused.have} of {refused.limit} "
+    match refused.code:
+        case Reason.RESERVATIONS_FULL:
+            return f"it holds {counted or 'all its '}reservations"
+        case Reason.NETWORK_FULL:
+            return f"{counted or 'all '}reservations that your network may have there are held"
+        case Reason.CIRCUITS_FULL:
+            return f"it carries {counted or 'all its '}circuits"
+        case Reason.PEER_FULL:
+            return f"{counted or 'all '}circuits that one of the two peers may have there are open"
+        case Reason.QUOTA:
+            return _quota(refused)
+        case Reason.RATE:
+            limit = "" if refused.limit is None else f" of {_size(refused.limit)}/s"
+            return f"its rate{limit} is used up"
+        case _:
+            return _state(refused.code)
+
+
+def _quota(refused: Refused) -> str:
+    name = _PERIODS.get(refused.period or "", "")
+    quota = f"its {name} quota" if name else "its quota"
+    if refused.have is None or not refused.limit:
+        return f"{quota} is nearly used up"
+    return f"{refused.have * 100 // refused.limit}% of {quota} of {_size(refused.limit)} is left"
+
+
+def _state(code: int) -> str:
+    match code:
+        case Reason.QUOTA:
+            return "its quota is nearly used up"
+        case Reason.PAUSED:
+            return "its owner paused it"
+        case Reason.MODE:
+            return "its owner switched relaying off"
+        case Reason.SCHEDULE:
+            return "it does not relay at this hour"
+        case Reason.DENIED:
+            return "its owner does not let this peer in"
+        case Reason.RESTING:
+            return "it leaves the line to its owner for now"
+        case Reason.STOPPING:
+            return "it is about to stop"
+        case _:
+            return f"it has a reason that this version does not know (code {code})"
+
+
+def moving_sentence(moving: Moving) -> str:
+    """A clause about a relay that moves out ("it …"), without advice."""
+    told = _state(moving.code)
+    if moving.after is not None:
+        told += f", and ends what is open {'now' if moving.after == 0 else f'in {in_words(moving.after)}'}"
+    if moving.again is not None:
+        told += f", and is back in {in_words(moving.again)}"
+    return told
+
+
+def allowance_sentences(allowance: Allowance) -> list[str]:
+    """A clause about each quota of a relay, and one about its rate."""
+    told = [
+        f"{_size(period.left)} of {_size(period.limit)} left of its {_PERIODS[period.period]} quota"
+        for period in allowance.periods
+    ]
+    return told if allowance.rate is None else [*told, f"carries {_size(allowance.rate)}/s for all together"]
+
+
+def in_words(seconds: int) -> str:
+    """A time to wait, in the unit that people would use, rounded up."""
+    for name, unit in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds > 2 * unit:
+            return f"{-(-seconds // unit)} {name}"
+    return f"{seconds} s"
+
+
+def _size(size: int) -> str:
+    amount, name = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, name = amount / 1000, larger
+    return f"{amount:.3g} {name}"
