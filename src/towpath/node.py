@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -24,13 +24,15 @@ from towpath.client.dialing import Dialer, deadline
 from towpath.client.relaying import STOP
 from towpath.client.reservations import HeldReservation
 from towpath.client.stopping import StopService
-from towpath.errors import DialError, TowpathError
+from towpath.errors import DialError, SettingsError, TowpathError
 from towpath.events import EventHub
 from towpath.identity import Identity, load_or_create
 from towpath.listening import Listeners
+from towpath.live_settings import NEXT_START, LiveSettings, differing
 from towpath.log import get_logger
 from towpath.relay.service import RelayService
 from towpath.settings import RelayMode, Settings
+from towpath.store import Store
 from towpath.stream import Stream
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Node"]
 
+STORE_FILE: Final = "towpath.db"
 _CLOSE_S: Final = 5.0
 """What stream handlers get to end when the node closes."""
 _log = get_logger("node")
@@ -54,10 +57,14 @@ class Node:
     def __init__(self, settings: Settings | None = None, *, data: Path | str | None = None) -> None:
         self.settings = Settings.load() if settings is None else settings
         self.events = EventHub()
+        """What the owner is told; may be followed before the start."""
         self._data = None if data is None else Path(data)
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: list[HeldReservation] = []
+        self._live = LiveSettings(self.settings, self._data)
+        self._appliers: dict[str, Callable[[Settings], None]] = {}
+        self._changing = asyncio.Lock()
         self._started = 0.0
         self._closed = False
 
@@ -75,11 +82,13 @@ class Node:
     async def start(self) -> None:
         """Opens the listeners and begins to relay, as the settings say. Once; afterwards make another Node.
 
-        OSError when an address cannot be listened on.
+        OSError when an address cannot be listened on, TowpathError when the data directory cannot be used.
         """
         if self._started:
             raise RuntimeError("a Node starts only once")
         relay_key, peer_key = self._identities()
+        self.store = await Store.open(None if self._data is None else self._data / STORE_FILE)
+        self.events.recorded = lambda kind, sentence, facts: self.store.event(kind, sentence, **facts)
         loop = asyncio.get_running_loop()
         agent = f"towpath/{__version__}"
         self._started = time.time()
@@ -97,7 +106,7 @@ class Node:
         for protocol in self._handlers:
             self._serve(protocol)
         self._listeners = Listeners(self._relay, self.relay_id)
-        self._service = RelayService(self._relay, self.settings, self.events, self._tell_addresses)
+        self._service = RelayService(self._relay, self.settings, self.events, self.store, self._tell_addresses)
         try:
             self._apply(self.settings)
         except BaseException:
@@ -117,7 +126,7 @@ class Node:
         try:
             for held in list(self._held):
                 await self.release(held)
-            self._service.close()
+            self._service.end()
             tasks = self._tasks - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
@@ -128,11 +137,13 @@ class Node:
             # The goodbyes go out at the end of the loop's turn.
             await asyncio.sleep(0)
         finally:
-            self._service.close()
+            self._service.end()
             for endpoint in (self._peer, self._relay):
                 endpoint.close()
                 endpoint.abort()
             self._reactor.close()
+            await self._service.close()
+            await self.store.close()
 
     def _identities(self) -> tuple[Identity, Identity]:
         if self._data is None:
@@ -164,12 +175,99 @@ class Node:
     def _tell_addresses(self) -> None:
         self._listeners.tell(self.settings.network.announce)
 
-    async def set_relay_mode(self, mode: RelayMode) -> None:
-        """Switches relaying on or off. Going off, circuits get `relay.drain_grace`; nobody else's streams break.
+    async def set_relay_mode(self, mode: RelayMode) -> dict[str, Any]:
+        """Switches relaying on or off, now and for the next starts. Going off, circuits get `relay.drain_grace`.
 
-        OSError when an address cannot be listened on; then everything is as before.
+        Nobody else's streams break. OSError when an address cannot be listened on; then everything is as before. For
+        the answer see `change_settings`.
         """
-        self._apply(self.settings.changed({"relay.mode": str(mode)}, source="set_relay_mode"))
+        return await self._change({"relay.mode": str(mode)}, source="set_relay_mode", persist=True)
+
+    async def enable_relay_mode(self, config: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """Relays for others, as a volunteer unless `config` names another `mode`.
+
+        `config` holds settings by key, with or without `relay.` before it. Errors and answer as of `change_settings`.
+        """
+        given = {key if "." in key else f"relay.{key}": value for key, value in (config or {}).items()}
+        if not self.settings.relay.mode.relays:
+            given.setdefault("relay.mode", str(RelayMode.COOPERATIVE))
+        return await self.change_settings(given, source="enable_relay_mode")
+
+    async def pause(self, seconds: float | None = None) -> None:
+        """Relays nothing for so long (None: until `resume`), restarts included. Circuits get `relay.drain_grace`."""
+        await self._service.pause(None if seconds is None else time.time() + seconds)
+
+    async def resume(self) -> None:
+        """Ends a pause."""
+        await self._service.resume()
+
+    # --- settings ------------------------------------------------------------------------------
+
+    async def change_settings(
+        self, changes: Mapping[str, object], *, source: str = "a change", persist: bool = True
+    ) -> dict[str, Any]:
+        """Changes settings of the running node, all or none; with `persist` in its file, too.
+
+        Returns `applied` and `at_next_start` (keys), and `overridden` ({key: what wins over the file at the next
+        start}). SettingsError when a key or value is wrong, an address cannot be listened on, or the file cannot be
+        written.
+        """
+        try:
+            return await self._change(changes, source=source, persist=persist)
+        except OSError as error:
+            listen = self.settings.changed(changes, source=source).written("network.listen")
+            raise SettingsError("network.listen", listen, error.strerror or str(error), source=source) from error
+
+    async def reload_settings(self) -> dict[str, Any]:
+        """Reads the file again and goes by it. What was changed while running and not kept in the file stays.
+
+        Answer and errors as of `change_settings`.
+        """
+        async with self._changing:
+            after = await self._live.read_again()
+            changed = differing(self.settings, after)
+            try:
+                self._apply(after)
+            except OSError as error:
+                listen = after.written("network.listen")
+                raise SettingsError("network.listen", listen, error.strerror or str(error)) from error
+            return self._tell_changed(changed, "config.toml")
+
+    def on_settings(self, prefix: str, apply: Callable[[Settings], None]) -> None:
+        """`apply(settings)` is called when keys that begin with `prefix` changed, which so need no restart."""
+        self._appliers[prefix] = apply
+
+    async def _change(self, changes: Mapping[str, object], *, source: str, persist: bool) -> dict[str, Any]:
+        async with self._changing:
+            before = self.settings
+            after = self._live.changed(before, changes, source=source, persist=persist)
+            self._apply(after)
+            try:
+                await self._live.keep(changes, source=source, persist=persist)
+            except BaseException:
+                self._apply(before)
+                raise
+            return self._tell_changed(list(changes), source) | {
+                "overridden": self._live.overriding(changes) if persist else {}
+            }
+
+    def _tell_changed(self, keys: list[str], source: str) -> dict[str, Any]:
+        for prefix, apply in self._appliers.items():
+            if any(key.startswith(prefix) for key in keys):
+                apply(self.settings)
+        later = [key for key in keys if key.startswith(NEXT_START) and not key.startswith(tuple(self._appliers))]
+        for key in keys:
+            value = self._in_words(key)
+            when = " at the next start" if key in later else ""
+            self.events.publish("setting_changed", f"{key} is {value}{when}", key=key, source=source)
+            _log.info("setting_changed", key=key, source=source, note=f"{key} is {value}{when}")
+        return {"applied": [key for key in keys if key not in later], "at_next_start": later, "overridden": {}}
+
+    def _in_words(self, key: str) -> str:
+        value = self.settings.written(key)
+        if isinstance(value, bool):
+            return str(value).lower()
+        return (", ".join(map(str, value)) or "empty") if isinstance(value, list) else str(value)
 
     # --- reachable through relays --------------------------------------------------------------
 
@@ -308,6 +406,17 @@ class Node:
     def data_plane(self) -> dict[str, Any]:
         """The native counters (see overview.data_plane)."""
         return overview.data_plane(self._reactor, self._relay, self._peer)
+
+    async def traffic(self, window: str) -> list[dict[str, int]]:
+        """Rows {at, seconds, received, sent, circuits} of the relay's sockets over `5m`, `1h`, `24h` or `30d`.
+
+        ValueError for another window.
+        """
+        return await self.store.traffic(window)
+
+    def limits(self) -> dict[str, Any]:
+        """What limits relaying, and how much of it is used (see RelayService.limits)."""
+        return self._service.limits()
 
     def status(self) -> dict[str, Any]:
         """What `towpath status` shows."""

@@ -216,7 +216,7 @@ async def test_keys_are_kept_in_the_data_directory(tmp_path: Path) -> None:
         ids = first.peer_id, first.relay_id
         assert first.peer_id != first.relay_id
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    assert {path.name for path in data.iterdir()} == {"peer.key", "relay.key"}
+    assert {path.name for path in data.iterdir()} == {"peer.key", "relay.key", "towpath.db"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in data.iterdir()} == {0o600}
     async with Node(loaded({}, {}), data=str(data)) as again:
         assert (again.peer_id, again.relay_id) == ids
@@ -255,7 +255,7 @@ async def test_a_node_may_reserve_at_its_own_relay_identity() -> None:
 
 
 def test_importing_a_node_brings_nothing_heavy() -> None:
-    heavy = "aiohttp cyclopts rich h11 http email zeroconf ifaddr tomlkit cbor2 pysodium sqlite3 libp2p trio difflib"
+    heavy = "aiohttp cyclopts rich h11 http email zeroconf ifaddr tomlkit cbor2 pysodium dbus_fast psutil libp2p trio difflib"
     found = subprocess.run(
         [sys.executable, "-c", "import sys, towpath.node; print(*sys.modules)"],
         capture_output=True,

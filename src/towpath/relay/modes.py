@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
-__all__ = ["FOREVER", "Action", "Now", "Position", "State", "Wishes", "step"]
+__all__ = ["FOREVER", "Action", "Cause", "Kind", "Now", "Position", "State", "Wishes", "step"]
 
 FOREVER: Final = float("inf")
 """`paused_until` of a pause that only the owner ends; `grace` without an end."""
@@ -27,11 +27,32 @@ class State(enum.StrEnum):
     PAUSED = "paused"
 
 
+class Kind(enum.StrEnum):
+    """What keeps a relay from relaying."""
+
+    MODE = "mode"
+    STOPPING = "stopping"
+    PAUSED = "paused"
+    SCHEDULE = "schedule"
+    QUOTA = "quota"
+    IDLE = "idle"
+    BATTERY = "battery"
+    METERED = "metered"
+
+
+class Cause(NamedTuple):
+    """One reason: its kind, a clause for people, and when it ends (Unix time; None: nobody knows)."""
+
+    kind: Kind
+    why: str
+    until: float | None = None
+
+
 class Action(enum.Enum):
     """What a transition asks for."""
 
     OFFER = "offer"
-    """Show HOP to everybody and admit."""
+    """Show HOP to everybody."""
     WITHDRAW = "withdraw"
     """Take HOP back, admit nobody, tell those who listen to move; circuits go on."""
     CLOSE = "close"
@@ -52,9 +73,9 @@ class Wishes(NamedTuple):
     """Is relay mode on?"""
     paused_until: float | None = None
     """Unix time at which the owner's pause ends, FOREVER, or None without a pause."""
-    blocked: tuple[str, ...] = ()
-    """Why not now, one clause for each reason."""
-    scarce: str = ""
+    blocked: tuple[Cause, ...] = ()
+    """Why not now."""
+    scarce: Cause | None = None
     """Why nobody new is admitted although the relay goes on."""
     stopping: bool = False
     """Is the node about to end?"""
@@ -64,14 +85,28 @@ class Wishes(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where the relay stands, why, and until when (Unix time; None: until something changes)."""
+    """Where the relay stands, why, and until when (Unix time; None: until something changes).
 
-    state: State = State.OFF
-    why: str = "relay mode is off"
+    `cause` is the first reason against relaying, or against admitting; None while it relays and admits.
+    """
+
+    state: State
+    why: str
     until: float | None = None
-    admitting: bool = False
+    cause: Cause | None = None
     drained_at: float = 0.0
     """Monotonic time at which draining ends at the latest."""
+
+    @property
+    def admitting(self) -> bool:
+        """Are new reservations and circuits welcome?"""
+        return self.state is State.RELAYING and self.cause is None
+
+
+_OFF: Final = Cause(Kind.MODE, "relay mode is off")
+_STOPPING: Final = Cause(Kind.STOPPING, "the node is about to stop")
+START: Final = Position(State.OFF, _OFF.why, None, _OFF)
+"""Where every relay begins."""
 
 
 def step(at: Position, wishes: Wishes, now: Now) -> tuple[Position, tuple[Action, ...]]:
@@ -85,34 +120,36 @@ def step(at: Position, wishes: Wishes, now: Now) -> tuple[Position, tuple[Action
         return goal, () if at.state is State.RELAYING else (Action.OFFER,)
     if at.state is State.RELAYING:
         if wishes.circuits and wishes.grace > 0:
-            return _draining(at, goal, wishes, now), (Action.WITHDRAW,)
+            return _draining(now.monotonic + wishes.grace, goal, now), (Action.WITHDRAW,)
         return goal, (Action.WITHDRAW, Action.CLOSE)
     if at.state is State.DRAINING:
         # Another reason on the way gives no more time; a shorter grace takes some away.
-        if wishes.circuits and now.monotonic < at.drained_at and wishes.grace > 0:
-            return _draining(at, goal, wishes, now), ()
+        end = min(at.drained_at, now.monotonic + wishes.grace)
+        if wishes.circuits and now.monotonic < end:
+            return _draining(end, goal, now), ()
         return goal, (Action.CLOSE,)
     return goal, ()
 
 
 def _goal(wishes: Wishes, now: Now) -> Position:
     if wishes.stopping:
-        return Position(State.OFF, "the node is about to stop")
+        return Position(State.OFF, _STOPPING.why, None, _STOPPING)
     if not wishes.relays:
-        return Position()
+        return START
     if wishes.paused_until is not None and now.wall < wishes.paused_until:
         until = None if wishes.paused_until == FOREVER else wishes.paused_until
-        return Position(State.PAUSED, "its owner paused it", until)
+        cause = Cause(Kind.PAUSED, "its owner paused it", until)
+        return Position(State.PAUSED, cause.why, until, cause)
     if wishes.blocked:
-        return Position(State.WAITING, "; ".join(wishes.blocked))
-    if wishes.scarce:
-        return Position(State.RELAYING, f"relay mode is on, and nobody new is admitted: {wishes.scarce}")
-    return Position(State.RELAYING, "relay mode is on", None, admitting=True)
+        ends = [cause.until for cause in wishes.blocked]
+        until = None if None in ends else max(end for end in ends if end is not None)
+        return Position(State.WAITING, "; ".join(c.why for c in wishes.blocked), until, wishes.blocked[0])
+    if wishes.scarce is not None:
+        why = f"relay mode is on, but nobody new is admitted: {wishes.scarce.why}"
+        return Position(State.RELAYING, why, wishes.scarce.until, wishes.scarce)
+    return Position(State.RELAYING, "relay mode is on")
 
 
-def _draining(at: Position, goal: Position, wishes: Wishes, now: Now) -> Position:
-    end = now.monotonic + wishes.grace
-    if at.state is State.DRAINING:
-        end = min(end, at.drained_at)
+def _draining(end: float, goal: Position, now: Now) -> Position:
     until = None if end == FOREVER else now.wall + end - now.monotonic
-    return Position(State.DRAINING, goal.why, until, False, end)
+    return Position(State.DRAINING, goal.why, until, goal.cause, end)

@@ -1,7 +1,7 @@
 """The relaying of one node: when it relays, whom it admits, what it has relayed. Owns the relay identity's HOP service.
 
-What decides is pure and elsewhere (`modes`, `admission`); this carries it out on the loop's thread, and tells the owner
-of every change.
+What decides is pure and elsewhere (`modes`, `weekly`, `admission`, `rate`); this carries it out on the loop's thread,
+and tells the owner of every change.
 """
 
 from __future__ import annotations
@@ -11,44 +11,72 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from towpath.host.sources import Makers, Source, needed, of_this_machine
 from towpath.log import get_logger
 from towpath.relay.admission import Admission
 from towpath.relay.interpreter import hasten, relax
-from towpath.relay.modes import FOREVER, Action, Now, Position, State, Wishes, step
+from towpath.relay.modes import FOREVER, START, Action, Cause, Kind, Now, Position, State, Wishes, step
+from towpath.relay.rate import InForce, in_force, of_setting
+from towpath.relay.weekly import Hour, hour_at
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath.events import EventHub
-    from towpath.settings import Settings
+    from towpath.settings import RelaySettings, Settings
+    from towpath.store import Store
 
-__all__ = ["RelayService"]
+__all__ = ["RelayService", "real_time"]
 
+_PAUSE: Final = "relay.pause"
 _REST_S: Final = 30.0
 """How long the service sleeps at most: clocks are set and machines suspended meanwhile."""
 _DRAIN_S: Final = 0.05
 """How often a draining relay looks whether the last circuit ended; the native core tells nobody."""
+_SAYS: Final = {
+    State.OFF: "Not relaying",
+    State.WAITING: "Waiting to relay",
+    State.RELAYING: "Relaying",
+    State.DRAINING: "About to stop relaying",
+    State.PAUSED: "Paused",
+}
 _log = get_logger("relay")
 
 
+def real_time() -> Now:
+    """The machine's clocks."""
+    return Now(time.monotonic(), time.time())
+
+
 class RelayService:
-    """Relays on `endpoint` as the settings and the owner wish; `told()` is called when it began or ended."""
+    """Relays on `endpoint` as the settings, the owner and the machine allow.
+
+    `tell_addresses()` is called when HOP is offered: reservations name them. `makers` make the sources of `host`.
+    """
 
     def __init__(
         self,
         endpoint: Endpoint,
         settings: Settings,
         events: EventHub,
-        told: Callable[[], None],
+        store: Store,
+        tell_addresses: Callable[[], None],
         *,
-        clock: Callable[[], Now] = lambda: Now(time.monotonic(), time.time()),
+        makers: Makers | None = None,
+        clock: Callable[[], Now] = real_time,
     ) -> None:
         self._endpoint = endpoint
         self._settings = settings
         self._events = events
-        self._told = told
+        self._store = store
+        self._tell_addresses = tell_addresses
+        self._makers = of_this_machine() if makers is None else makers
         self._clock = clock
-        self._position = Position()
-        self._paused_until: float | None = None
+        self._sources: dict[str, Source] = {}
+        self._starting: set[asyncio.Task[None]] = set()
+        self._hour = Hour()
+        self._effective = settings
+        self._position = START
+        self._paused_until = _read_pause(store.get(_PAUSE))
         self._stopping: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -59,21 +87,25 @@ class RelayService:
 
     def apply(self, settings: Settings) -> None:
         """Goes by these settings from now on."""
-        self._settings = settings
+        self._settings = self._effective = settings
+        self._hour = Hour()
+        self._choose_sources()
+        self.update()
         relay = self._endpoint.relay
         if relay is not None:
-            relay.policy = Admission(settings.relay)
-        self.update()
+            relay.policy = Admission(self._effective.relay)
 
-    def pause(self, until: float | None) -> None:
-        """Relays nothing until then (Unix time; None: until `resume`)."""
+    async def pause(self, until: float | None) -> None:
+        """Relays nothing until then (Unix time; None: until `resume`), this process and the next ones."""
         self._paused_until = FOREVER if until is None else until
         self.update()
+        await self._store.save(_PAUSE, {"until": until})
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Ends a pause."""
         self._paused_until = None
         self.update()
+        await self._store.save(_PAUSE, None)
 
     async def drain(self, grace: float) -> None:
         """Takes nobody new for good; returns when no circuit is open, after `grace` seconds at most."""
@@ -83,26 +115,44 @@ class RelayService:
             self._changed.clear()
             await self._changed.wait()
 
-    def close(self) -> None:
-        """Ends relaying at once, circuits and all."""
+    def end(self) -> None:
+        """Ends relaying at once, circuits and all, for good."""
         self._stopping = 0.0
         self.update()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+
+    async def close(self) -> None:
+        """Lets go of what else it holds, after `end`."""
+        for task in list(self._starting):
+            task.cancel()
+        for kind in list(self._sources):
+            await self._sources.pop(kind).stop()
 
     # --- the machine ---------------------------------------------------------------------------
 
     def update(self) -> None:
         """Looks anew at everything that decides, and acts. Called whenever something changed, and by its own timer."""
         before, now = self._position, self._clock()
+        self._look_at_the_hour(now)
         self._position, actions = step(before, self._wishes(), now)
         for action in actions:
             self._act(action)
-        if (self._position.state, self._position.why) != (before.state, before.why):
+        at = self._position
+        if at.state is not before.state or (at.why != before.why and at.state is not State.OFF):
             self._tell(before)
         self._changed.set()
         self._sleep(now)
+
+    def _look_at_the_hour(self, now: Now) -> None:
+        hour = hour_at(self._settings.relay.schedule, now.wall)
+        if hour.mode is not self._hour.mode:
+            # Limits that nobody set are those of the mode.
+            wanted = self._settings
+            if hour.mode is not None and self._settings.relay.mode.relays:
+                wanted = wanted.changed({"relay.mode": str(hour.mode)}, source="relay.schedule")
+            self._effective = wanted
+            if self._endpoint.relay is not None:
+                self._endpoint.relay.policy = Admission(wanted.relay)
+        self._hour = hour
 
     def _wishes(self) -> Wishes:
         relay = self._settings.relay
@@ -110,10 +160,21 @@ class RelayService:
         return Wishes(
             relays=relay.mode.relays,
             paused_until=self._paused_until,
+            blocked=tuple(self._causes(relay)),
             stopping=self._stopping is not None,
             circuits=self.circuits_now,
             grace=grace if self._stopping is None else self._stopping,
         )
+
+    def _causes(self, relay: RelaySettings) -> list[Cause]:
+        found = []
+        if not self._hour.relays:
+            found.append(Cause(Kind.SCHEDULE, "relay.schedule says not at this hour", self._hour.until))
+        for kind, source in self._sources.items():
+            verdict = source.verdict()
+            if verdict.blocks:
+                found.append(Cause(Kind(kind), verdict.why))
+        return found
 
     def _act(self, action: Action) -> None:
         if action is Action.OFFER:
@@ -123,9 +184,9 @@ class RelayService:
 
     def _offer(self) -> None:
         if self._endpoint.relay is None:
-            self._endpoint.start_relaying(Admission(self._settings.relay))
+            self._endpoint.start_relaying(Admission(self._effective.relay))
             hasten()
-        self._told()
+        self._tell_addresses()
         self._endpoint.push_identify()
 
     def _close(self) -> None:
@@ -136,15 +197,13 @@ class RelayService:
         self._relayed_before += sum(relay.totals())
         self._circuits_before += relay.circuits_opened
         relax()
-        self._told()
         self._endpoint.push_identify()
 
     def _tell(self, before: Position) -> None:
         at = self._position
         _log.info("relay_state", state=str(at.state), why=at.why, before=str(before.state), until=at.until)
-        self._events.publish(
-            "relay_state", f"{_SAYS[at.state]}: {at.why}", state=str(at.state), why=at.why, until=at.until
-        )
+        facts = {"state": str(at.state), "why": at.why, "until": at.until, "before": str(before.state)}
+        self._events.publish("relay_state", f"{_SAYS[at.state]}: {at.why}", **facts)
 
     def _sleep(self, now: Now) -> None:
         if self._timer is not None:
@@ -153,11 +212,28 @@ class RelayService:
         if self._stopping is not None and self._position.state is not State.DRAINING:
             return
         wait = _REST_S
+        for until in (self._position.until, self._hour.until):
+            if until is not None:
+                # Never twice in one turn of a clock that ticks coarsely.
+                wait = min(wait, max(0.01, until - now.wall))
         if self._position.state is State.DRAINING:
             wait = _DRAIN_S
-        elif self._position.until is not None:
-            wait = min(wait, max(0.0, self._position.until - now.wall) + 0.001)
         self._timer = asyncio.get_running_loop().call_later(wait, self.update)
+
+    # --- sources -------------------------------------------------------------------------------
+
+    def _choose_sources(self) -> None:
+        wanted = needed(self._settings.relay)
+        for kind in self._sources.keys() - wanted:
+            self._spawn(self._sources.pop(kind).stop())
+        for kind in sorted(wanted - self._sources.keys()):
+            source = self._sources[kind] = self._makers[kind]()
+            self._spawn(source.start(self.update))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
 
     # --- what is going on ----------------------------------------------------------------------
 
@@ -171,6 +247,11 @@ class RelayService:
         """How many circuits are open."""
         relay = self._endpoint.relay
         return len(relay.circuits) if relay is not None else 0
+
+    @property
+    def rate(self) -> InForce:
+        """The rate in force."""
+        return in_force(of_setting(self._effective.relay.max_rate, None), self._hour.rate, None)
 
     def status(self) -> dict[str, Any]:
         """The relay's part of the node's status."""
@@ -189,11 +270,14 @@ class RelayService:
             "budget": [],
         }
 
+    def limits(self) -> dict[str, Any]:
+        """What limits relaying, and how much of it is used."""
+        rate = self.rate
+        return {"budget": [], "rate": {"limit": rate.rate, "why": rate.why, "received": 0.0, "sent": 0.0}}
 
-_SAYS: Final = {
-    State.OFF: "Not relaying",
-    State.WAITING: "Waiting to relay",
-    State.RELAYING: "Relaying",
-    State.DRAINING: "About to stop relaying",
-    State.PAUSED: "Paused",
-}
+
+def _read_pause(kept: object) -> float | None:
+    if not isinstance(kept, dict):
+        return None
+    until = kept.get("until")
+    return float(until) if isinstance(until, int | float) else FOREVER
