@@ -32,7 +32,10 @@ def data_directory(option: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def locked(directory: Path, taken: str) -> Iterator[None]:
-    """Makes the directory (0700) and holds it for this process; TowpathError(taken) when another process does."""
+    """Makes the directory (0700) and holds it for this process.
+
+    TowpathError(taken), with `{pid}` in it filled in, when another process does.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -42,7 +45,10 @@ def locked(directory: Path, taken: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
-            raise TowpathError(taken) from e
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise TowpathError(taken.replace("{pid}", holder)) from e
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(lock)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import signal
+import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -25,7 +28,10 @@ from towpath.control.paths import READY_FILE, listen, socket_path
 from towpath.errors import SettingsError, TowpathError
 from towpath.host.notify import Manager
 from towpath.node import Node
-from towpath.settings import RelayMode, Settings
+from towpath.settings import HostPort, RelayMode, Settings
+
+if TYPE_CHECKING:
+    from towpath.control.server import ControlServer
 
 __all__ = ["overrides", "run"]
 
@@ -43,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     """Runs a node until it is told to stop; the exit code."""
     options = _parse(arguments)
     data = data_directory(options.data)
-    taken = f"a node runs on {data} already; stop it, or name another directory with --data DIR"
+    taken = f"a node runs on {data} already, as process {{pid}}; stop it, or name another directory with --data DIR"
     with locked(data, taken):
         settings = Settings.load(overrides(options), data=data, source="--set")
         log.configure(settings.log)
@@ -60,6 +66,8 @@ class _Run:
         self._data = data
         self._json = json_lines
         self._stop = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
+        self._on_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._socket = socket_path(data)
         self._manager = Manager.above(os.environ)
 
@@ -80,12 +88,12 @@ class _Run:
 
     async def _serve(self, node: Node) -> None:
         sock = listen(self._socket)
-        self._announce(node)
-        # Loaded only now: its import would take a tenth of the time until a node is ready.
-        from towpath.control.server import ControlServer
-
-        api = ControlServer(node, sock)
-        await api.start()
+        metrics = self._metrics_socket()
+        self._announce(node, metrics)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up, node)
+        starting = asyncio.create_task(self._start_api(node, sock, metrics))
+        # A node that nobody can ask or stop is of no use; what failed is raised below.
+        starting.add_done_callback(lambda task: self._stop.set() if task.exception() else None)
         try:
             async with Standing(node.reserve, self._relays_to_stand_at(node), told=self._reserved):
                 self._manager.ready(lambda: _in_a_line(node.status()))
@@ -94,7 +102,23 @@ class _Run:
             self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
             await node.drain(DRAIN)
         finally:
-            await api.stop()
+            await (await starting).stop()
+
+    async def _start_api(self, node: Node, sock: socket.socket, metrics: socket.socket | None) -> ControlServer:
+        # Loaded only now, and in a thread: its import takes a third of a second, and circuits wait for nobody. Whoever
+        # connects meanwhile is answered after.
+        module = await asyncio.to_thread(importlib.import_module, "towpath.control.server")
+        api: ControlServer = module.ControlServer(node, sock, metrics)
+        await api.start()
+        return api
+
+    def _metrics_socket(self) -> socket.socket | None:
+        at = self._settings.metrics.listen
+        if at is None:
+            return None
+        from towpath.control.ports import bind
+
+        return bind(at, "metrics.listen", move=self._settings.relay.mode is not RelayMode.DEDICATED_SERVER)
 
     def _signalled(self) -> None:
         if self._stop.is_set():
@@ -102,7 +126,24 @@ class _Run:
             os._exit(1)
         self._stop.set()
 
-    def _announce(self, node: Node) -> None:
+    def _hung_up(self, node: Node) -> None:
+        """SIGHUP reads the settings again; but one that comes because the terminal was closed ends the node."""
+        if self._on_terminal and not sys.stdin.isatty():
+            self._stop.set()
+        elif self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload(node))
+
+    async def _reload(self, node: Node) -> None:
+        logger = log.get_logger("settings")
+        with self._manager.reloading():
+            try:
+                became = await node.reload_settings()
+            except (TowpathError, OSError) as e:
+                logger.error("settings.not_reloaded", reason=str(e), note="everything is as before")
+            else:
+                logger.info("settings.reloaded", **became)
+
+    def _announce(self, node: Node, metrics: socket.socket | None) -> None:
         ready = {
             "event": "ready",
             "peer_id": node.peer_id,
@@ -110,6 +151,7 @@ class _Run:
             "listen": node.listen_addresses,
             "api": str(self._socket),
             "web": None,
+            "metrics": None if metrics is None else f"http://{HostPort(*metrics.getsockname()[:2])}/metrics",
             "pid": os.getpid(),
         }
         replace_file(self._data / READY_FILE, ready)

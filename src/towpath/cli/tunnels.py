@@ -62,7 +62,7 @@ def share(
     # Each service has an id and a secret of its own, kept here so that its ticket stays good when this
     # starts again.
     own = directory / "shares" / hashlib.sha256(str(service).encode()).hexdigest()[:16]
-    with locked(own, f"{service} is being shared already; stop that `towpath share` first"):
+    with locked(own, f"{service} is being shared already, by process {{pid}}; stop that `towpath share` first"):
         kept = _Kept.load(own / "share.json", service, expires, now=time.time())
         return run_until_stopped(_share(Node(settings, data=own), kept, hints, allowed, once=once, as_json=as_json))
 

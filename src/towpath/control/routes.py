@@ -1,17 +1,43 @@
-"""What the control API answers, and its OpenAPI description, from one table. Knows nothing of HTTP."""
+"""What the control API answers: its routes, in one table. Knows nothing of HTTP.
+
+No answer blocks: what a node gives at once is a plain call, the rest is awaited.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from towpath import __version__
-from towpath.settings import Settings
+import msgspec
+
+from towpath.control.schemas import Schema, one_of, refer
+from towpath.settings import RelayMode, Settings
 from towpath.settings.schema import KEYS
+from towpath.settings.values import Time
 
-__all__ = ["ROUTES", "Controlled", "Route", "describe"]
+__all__ = [
+    "EVENTS",
+    "ROUTES",
+    "SOURCE",
+    "Asked",
+    "Body",
+    "Controlled",
+    "NotUnderstood",
+    "Parameter",
+    "Route",
+    "WrongRequest",
+]
 
-Json = dict[str, Any] | list[Any]
+Json = dict[str, Any] | list[dict[str, Any]]
+SOURCE: Final = "the control API"
+"""How settings that were changed here say where they come from."""
+
+
+class Events(Protocol):
+    """What happened, and what happens."""
+
+    def subscribe(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
+        """See EventHub."""
 
 
 class Controlled(Protocol):
@@ -21,7 +47,14 @@ class Controlled(Protocol):
     def settings(self) -> Settings:
         """See Node."""
 
+    @property
+    def events(self) -> Events:
+        """See Node."""
+
     def status(self) -> dict[str, Any]:
+        """See Node."""
+
+    def data_plane(self) -> dict[str, Any]:
         """See Node."""
 
     def circuits(self, *, full: bool = False) -> list[dict[str, Any]]:
@@ -36,13 +69,91 @@ class Controlled(Protocol):
     def relays(self) -> list[dict[str, Any]]:
         """See Node."""
 
+    async def traffic(self, window: str) -> list[dict[str, Any]]:
+        """See Node."""
+
+    async def pause(self, seconds: float | None = None) -> None:
+        """See Node."""
+
+    async def resume(self) -> None:
+        """See Node."""
+
+    async def set_relay_mode(self, mode: RelayMode) -> None:
+        """See Node."""
+
+    async def change_settings(
+        self, changes: Mapping[str, object], source: str = ..., persist: bool = ...
+    ) -> dict[str, list[str]]:
+        """See Node."""
+
+
+class WrongRequest(Exception):
+    """The request asks for something that is not allowed; `str()` of it is a sentence."""
+
+
+class NotUnderstood(WrongRequest):
+    """The request is not one: it is no JSON, or has a field or parameter that nobody knows."""
+
+
+class Asked(NamedTuple):
+    """What a request says besides its path: both are checked against the route's table before."""
+
+    query: Mapping[str, str]
+    body: Any
+
+
+class Parameter(NamedTuple):
+    """A field of the query."""
+
+    schema: Schema
+    default: str
+    """What is taken when it is left out."""
+
+
+class Body(NamedTuple):
+    """What a request carries: JSON of a msgspec type. An empty body stands for `{}`."""
+
+    kind: Any
+    schema: Schema
+
 
 class Route(NamedTuple):
-    """A path that GET answers, with JSON."""
+    """One method of one path."""
 
-    answer: Callable[[Controlled], Json]
+    method: Literal["GET", "POST", "PATCH"]
+    path: str
     summary: str
-    schema: dict[str, Any]
+    answer: Callable[[Controlled, Asked], Awaitable[Json]]
+    schema: Schema
+    query: Mapping[str, Parameter] = {}
+    body: Body | None = None
+
+
+class Pause(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/pause."""
+
+    time: str | float | None = None
+
+
+class Mode(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/mode."""
+
+    mode: Literal["client", "cooperative", "dedicated"]
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A body without fields."""
+
+
+_WINDOWS: Final = ("5m", "1h", "24h", "30d")
+_TIME: Final = Time(1)
+
+
+def _now(told: Callable[[Controlled], Json]) -> Callable[[Controlled, Asked], Awaitable[Json]]:
+    async def answer(node: Controlled, _asked: Asked) -> Json:
+        return told(node)
+
+    return answer
 
 
 def _settings(node: Controlled) -> Json:
@@ -60,100 +171,140 @@ def _settings(node: Controlled) -> Json:
     }
 
 
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _position(node: Controlled) -> Json:
+    status = node.status()
+    return {name: status.get(name) for name in ("mode", "state", "why", "until")}
 
 
-def _rows(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": _object(**properties)}
+async def _traffic(node: Controlled, asked: Asked) -> Json:
+    return await node.traffic(asked.query["window"])
 
 
-_TEXT: Final = {"type": "string"}
-_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
-_COUNT: Final = {"type": "integer", "minimum": 0}
-_SECONDS: Final = {"type": "number", "minimum": 0}
-_BOOL: Final = {"type": "boolean"}
-_LIST: Final = {"type": "array"}
-_OBJECT: Final = {"type": "object"}
-_ANY: Final[dict[str, Any]] = {}
+async def _change(node: Controlled, asked: Asked) -> Json:
+    if not asked.body:
+        raise WrongRequest('nothing is to be changed; send settings by key, such as {"relay.max_rate": "3MB/s"}')
+    return dict(await node.change_settings(asked.body, source=SOURCE, persist=True))
 
-ROUTES: Final = {
-    "/v1/status": Route(
-        lambda node: node.status(),
-        "What the node is doing",
-        _object(
-            peer_id=_TEXT,
-            relay_id=_TEXT,
-            mode={"type": "string", "enum": ["client", "cooperative", "dedicated"]},
-            state={"type": "string", "enum": ["off", "waiting", "relaying", "draining", "paused"]},
-            why=_TEXT_OR_NULL,
-            addresses=_LIST,
-            reachability=_ANY,
-            circuits_now=_COUNT,
-            reservations_now=_COUNT,
-            circuits_today=_COUNT,
-            bytes_relayed_today=_COUNT,
-            bytes_relayed_total=_COUNT,
-            budget=_LIST,
-            reputation=_ANY,
-            stars=_ANY,
-            credits=_OBJECT,
-            client=_OBJECT,
-            uptime_s=_SECONDS,
-        ),
-    ),
-    "/v1/circuits": Route(
-        lambda node: node.circuits(full=True),
-        "Circuits that are open, relayed for others or used by this node",
-        _rows(
-            id=_ANY,
-            relay_id=_TEXT,
-            direction=_TEXT,
-            peer=_TEXT,
-            bytes_in=_COUNT,
-            bytes_out=_COUNT,
-            age_s=_SECONDS,
-            express=_BOOL,
-        ),
-    ),
-    "/v1/reservations": Route(
-        lambda node: node.reservations(),
-        "Reservations that peers hold here, and that this node holds elsewhere",
-        _rows(),
-    ),
-    "/v1/peers": Route(lambda node: node.peers(), "Peers this node is connected to", _rows()),
-    "/v1/relays": Route(
-        lambda node: node.relays(),
-        "Relays this node knows, and why it uses them or not",
-        _rows(),
-    ),
-    "/v1/settings": Route(
-        _settings,
-        "Every setting: its value, where it comes from, and what is allowed",
-        _OBJECT,
-    ),
+
+async def _pause(node: Controlled, asked: Asked) -> Json:
+    body: Pause = asked.body
+    try:
+        seconds = None if body.time is None else _TIME.read(body.time)
+    except ValueError as e:
+        raise WrongRequest(f"time cannot be {body.time!r}: {e}") from e
+    await node.pause(seconds)
+    return _position(node)
+
+
+async def _resume(node: Controlled, _asked: Asked) -> Json:
+    await node.resume()
+    return _position(node)
+
+
+async def _mode(node: Controlled, asked: Asked) -> Json:
+    body: Mode = asked.body
+    await node.set_relay_mode(RelayMode(body.mode))
+    return _position(node)
+
+
+def _rows(name: str) -> Schema:
+    return {"type": "array", "items": refer(name)}
+
+
+_MODE_BODY: Final[Schema] = {
+    "type": "object",
+    "properties": {"mode": one_of("client", "cooperative", "dedicated")},
+    "required": ["mode"],
+    "additionalProperties": False,
 }
-
-
-def describe() -> dict[str, Any]:
-    """The OpenAPI 3.1 description of the routes."""
-    problem = {
-        "description": "What went wrong, in a sentence",
-        "content": {"application/json": {"schema": _object(error=_TEXT)}},
-    }
-    paths: dict[str, Any] = {}
-    for path, route in ROUTES.items():
-        found = {"description": route.summary, "content": {"application/json": {"schema": route.schema}}}
-        paths[path] = {
-            "get": {
-                "summary": route.summary,
-                "operationId": path.rsplit("/", 1)[1],
-                "responses": {"200": found, "default": problem},
-            }
+_PAUSE_BODY: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "time": {
+            "description": f"how long: {_TIME.allowed}, or seconds; left out: until resumed",
+            "type": ["string", "number", "null"],
         }
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "towpath control API", "version": __version__},
-        "servers": [{"url": "http://localhost", "description": "over the Unix socket that ready.json names"}],
-        "paths": paths,
-    }
+    },
+    "additionalProperties": False,
+}
+_NO_BODY: Final[Schema] = {"type": "object", "additionalProperties": False}
+
+ROUTES: Final = (
+    Route("GET", "/v1/status", "What the node is doing", _now(lambda node: node.status()), refer("status")),
+    Route(
+        "GET",
+        "/v1/circuits",
+        "Circuits that are open, with peer ids in full",
+        _now(lambda node: node.circuits(full=True)),
+        _rows("circuit"),
+    ),
+    Route(
+        "GET",
+        "/v1/reservations",
+        "Reservations that peers hold here, and that this node holds elsewhere",
+        _now(lambda node: node.reservations()),
+        _rows("reservation"),
+    ),
+    Route("GET", "/v1/peers", "Peers this node is connected to", _now(lambda node: node.peers()), _rows("peer")),
+    Route(
+        "GET",
+        "/v1/relays",
+        "Relays this node knows, and why it uses them or not",
+        _now(lambda node: node.relays()),
+        _rows("relay"),
+    ),
+    Route(
+        "GET",
+        "/v1/traffic",
+        "What was relayed, in slices of time, the oldest first",
+        _traffic,
+        _rows("traffic"),
+        query={"window": Parameter(one_of(*_WINDOWS, means="how far back"), "1h")},
+    ),
+    Route(
+        "GET",
+        "/v1/settings",
+        "Every setting: its value, where it comes from, and what is allowed",
+        _now(_settings),
+        {
+            "type": "object",
+            "properties": {name: refer("setting") for name in KEYS},
+            "required": list(KEYS),
+        },
+    ),
+    Route(
+        "PATCH",
+        "/v1/settings",
+        "Changes settings, all or none, and keeps them in config.toml",
+        _change,
+        refer("changed"),
+        body=Body(dict[str, Any], {**refer("values")}),
+    ),
+    Route(
+        "POST",
+        "/v1/pause",
+        "Relays nothing for a time, or until resumed; a restart does not end it",
+        _pause,
+        refer("position"),
+        body=Body(Pause, _PAUSE_BODY),
+    ),
+    Route(
+        "POST",
+        "/v1/resume",
+        "Ends a pause",
+        _resume,
+        refer("position"),
+        body=Body(Nothing, _NO_BODY),
+    ),
+    Route(
+        "POST",
+        "/v1/mode",
+        "Switches what the node does for others, and keeps it in config.toml",
+        _mode,
+        refer("position"),
+        body=Body(Mode, _MODE_BODY),
+    ),
+)
+
+EVENTS: Final = "/v1/events"
+"""Beside the table: an endless answer, of server-sent events."""

@@ -1,160 +1,234 @@
-"""The control API over HTTP/1.1 on a Unix socket, mode 0600.
+"""The control API over HTTP, on a Unix socket of mode 0600; `/metrics` on TCP besides, where the settings say so.
 
-HTTP is h11's; this file joins it to asyncio. (aiohttp's server adds 15 MiB and a third of a second to a
-process that has 45 MiB and half a second; h11 adds 0.4 MiB.) The socket belongs to the node's owner, so
-limits here guard against mistakes: 64 connections, 16 KiB of headers, 64 KiB of body, 30 s of silence.
+HTTP is aiohttp's; its import takes a third of a second, so a node loads this only when it is ready and its socket
+listens. The socket belongs to the node's owner, so limits here guard against mistakes: 64 connections, 64 KiB of body.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-import h11
 import msgspec
+from aiohttp import web
 
-from towpath.control.routes import ROUTES, Controlled, describe
-from towpath.errors import TowpathError
+from towpath.control.description import DESCRIPTION, METRICS, describe
+from towpath.control.routes import EVENTS, ROUTES, Asked, Controlled, NotUnderstood, Route, WrongRequest
+from towpath.errors import SettingsError, TowpathError
 from towpath.log import get_logger
+from towpath.metrics import Metrics
 
-__all__ = ["ControlServer"]
+__all__ = ["MAX_BODY", "MAX_CONNECTIONS", "ControlServer"]
 
 MAX_CONNECTIONS: Final = 64
-MAX_HEADERS: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024
 IDLE: Final = 30.0
-DESCRIPTION: Final = "/v1/openapi.json"
+"""Seconds that a connection may ask nothing."""
+BEAT: Final = 15.0
+"""Seconds without an event after which a stream of events says that it is there."""
+
+_log = get_logger("control")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ControlServer:
-    """Answers for `node` on a socket that `control.paths.listen` made, between `start` and `stop`."""
+    """Answers for `node` on a socket that `control.paths.listen` made, between `start` and `stop`.
 
-    def __init__(self, node: Controlled, sock: socket.socket) -> None:
+    `metrics`: a listening TCP socket on which `/metrics` alone is answered.
+    """
+
+    def __init__(self, node: Controlled, sock: socket.socket, metrics: socket.socket | None = None) -> None:
         self._node = node
-        self._socket = sock
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._metrics = Metrics(node)
+        self._places = [(sock, self._everything())]
+        if metrics is not None:
+            self._places.append((metrics, self._metrics_only()))
+        self._runners: list[web.AppRunner] = []
+        self._servers: list[asyncio.Server] = []
+        self._streams: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Begins to answer, those first who connected already."""
-        self._server = await asyncio.start_unix_server(self._connected, sock=self._socket, limit=MAX_HEADERS)
+        loop = asyncio.get_running_loop()
+        for sock, app in self._places:
+            runner = web.AppRunner(
+                app, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=1.0, handler_cancellation=True
+            )
+            await runner.setup()
+            self._runners.append(runner)
+            make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+            self._servers.append(await make(functools.partial(_protocol, runner), sock=sock))
 
     async def stop(self) -> None:
-        """Closes every connection and the socket; its path is the caller's to remove."""
-        if self._server is not None:
-            self._server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        """Closes every connection and the sockets; the path of the Unix socket is the caller's to remove."""
+        for server in self._servers:
+            server.close()
+        for stream in self._streams:
+            stream.cancel()
+        for runner in self._runners:
+            await runner.cleanup()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # --- routes --------------------------------------------------------------------------------
+
+    def _everything(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[_sentences])
+        for route in ROUTES:
+            app.router.add_route(route.method, route.path, self._handler(route))
+            if route.method == "GET":
+                app.router.add_route("HEAD", route.path, self._handler(route))
+        app.router.add_get(EVENTS, self._events, allow_head=False)
+        app.router.add_get(METRICS, self._scraped)
+        app.router.add_get(DESCRIPTION, self._described)
+        return app
+
+    def _metrics_only(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[_sentences])
+        app.router.add_get(METRICS, self._scraped)
+        return app
+
+    def _handler(self, route: Route) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            asked = Asked(_query(request, route), await _body(request, route))
+            # Who hangs up ends a stream of events, but never a change half made.
+            return _json(await asyncio.shield(route.answer(self._node, asked)))
+
+        return handle
+
+    async def _described(self, _request: web.Request) -> web.StreamResponse:
+        return _json(describe())
+
+    async def _scraped(self, request: web.Request) -> web.StreamResponse:
+        kind, text = await self._metrics.expose(request.headers.get("Accept", ""))
+        return web.Response(body=text, headers={"Content-Type": kind})
+
+    # --- events --------------------------------------------------------------------------------
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        after = _after(request)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= MAX_CONNECTIONS:
-            writer.close()
-            return
-        self._connections.add(task)
+        if task is not None:
+            self._streams.add(task)
+            task.add_done_callback(self._streams.discard)
+        await response.prepare(request)
+        # Whoever listened and went away is no error.
+        with contextlib.suppress(ConnectionError):
+            await response.write(b"retry: 2000\n\n")
+            await self._follow(response, after)
+        return response
+
+    async def _follow(self, response: web.StreamResponse, after: int | None) -> None:
+        events = self._node.events.subscribe(after)
+        coming: asyncio.Future[dict[str, Any]] | None = None
         try:
-            async with contextlib.aclosing(_Connection(reader, writer)) as connection:
-                await self._serve(connection)
-        except (OSError, TimeoutError, h11.LocalProtocolError):
-            writer.transport.abort()
+            while True:
+                coming = coming or asyncio.ensure_future(anext(events))
+                done, _ = await asyncio.wait((coming,), timeout=BEAT)
+                if not done:
+                    await response.write(b":\n\n")
+                    continue
+                event, coming = coming.result(), None
+                lines = f"id: {event['id']}\nevent: {event['kind']}\ndata: ".encode()
+                await response.write(lines + msgspec.json.encode(event) + b"\n\n")
         finally:
-            self._connections.discard(task)
-
-    async def _serve(self, connection: _Connection) -> None:
-        while True:
-            try:
-                request = await connection.request()
-            except h11.RemoteProtocolError as e:
-                await connection.answer(e.error_status_hint, {"error": f"this is not HTTP: {e}"})
-                return
-            if request is None:
-                return
-            await connection.answer(*self._reply(request))
-            if not connection.again():
-                return
-
-    def _reply(self, request: h11.Request) -> tuple[int, Any]:
-        path = request.target.split(b"?", 1)[0].decode("ascii", "replace")
-        route = ROUTES.get(path)
-        if route is None and path != DESCRIPTION:
-            known = ", ".join([*ROUTES, DESCRIPTION])
-            return HTTPStatus.NOT_FOUND, {"error": f"there is no {path[:200]}; there are {known}"}
-        if request.method not in (b"GET", b"HEAD"):
-            return HTTPStatus.METHOD_NOT_ALLOWED, {"error": f"{path} answers GET only"}
-        try:
-            return HTTPStatus.OK, describe() if route is None else route.answer(self._node)
-        except TowpathError as e:
-            return HTTPStatus.INTERNAL_SERVER_ERROR, {"error": str(e)}
-        except Exception:  # noqa: BLE001 - a row that cannot be made must not end the API
-            get_logger("control").exception("control.failed", path=path)
-            return HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{path} failed; the node's log says why"}
+            if coming is not None:
+                coming.cancel()
+                await asyncio.wait((coming,))
 
 
-class _Connection:
-    """One client's connection: requests in, answers out."""
+class _Full(asyncio.Protocol):
+    """A connection too many: closed at once."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
-        self._head = False
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
-    async def request(self) -> h11.Request | None:
-        """The next request, its body read and thrown away; None when there is none any more."""
-        request: h11.Request | None = None
-        body = 0
-        while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA:
-                async with asyncio.timeout(IDLE):
-                    self._http.receive_data(await self._reader.read(MAX_HEADERS))
-            elif isinstance(event, h11.Request):
-                request = event
-                self._head = event.method == b"HEAD"
-                if self._http.they_are_waiting_for_100_continue:
-                    self._writer.write(self._sent(h11.InformationalResponse(status_code=100, headers=[])))
-            elif isinstance(event, h11.Data):
-                body += len(event.data)
-                if body > MAX_BODY:
-                    too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-                    raise h11.RemoteProtocolError("a body that is too large", error_status_hint=too_large)
-            elif isinstance(event, h11.EndOfMessage):
-                return request
-            else:
-                return None
 
-    async def answer(self, status: int, content: Any) -> None:
-        """Sends JSON."""
-        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            return
-        body = msgspec.json.encode(content)
-        headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append(("allow", "GET, HEAD"))
-        reason = HTTPStatus(status).phrase
-        out = self._sent(h11.Response(status_code=int(status), headers=headers, reason=reason))
-        if not self._head:
-            out += self._sent(h11.Data(data=body))
-        self._writer.write(out + self._sent(h11.EndOfMessage()))
-        async with asyncio.timeout(IDLE):
-            await self._writer.drain()
+def _protocol(runner: web.AppRunner) -> asyncio.BaseProtocol:
+    server = runner.server
+    if server is None or len(server.connections) >= MAX_CONNECTIONS:
+        return _Full()
+    return server()
 
-    def again(self) -> bool:
-        """May another request follow?"""
-        if self._http.our_state is h11.MUST_CLOSE:
-            return False
-        self._http.start_next_cycle()
-        return True
 
-    async def aclose(self) -> None:
-        """Closes it."""
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+@web.middleware
+async def _sentences(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Says in a sentence what went wrong, and keeps the server going."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        known = ", ".join(sorted({resource.canonical for resource in request.app.router.resources()}))
+        return _error(HTTPStatus.NOT_FOUND, f"there is no {request.path[:200]}; there are {known}")
+    except web.HTTPMethodNotAllowed as e:
+        methods = ", ".join(sorted(e.allowed_methods))
+        answer = _error(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers {methods} only")
+        answer.headers["Allow"] = methods
+        return answer
+    except web.HTTPRequestEntityTooLarge:
+        return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is too large; {MAX_BODY} bytes are allowed")
+    except web.HTTPException as e:
+        return _error(HTTPStatus(e.status), e.reason)
+    except NotUnderstood as e:
+        return _error(HTTPStatus.BAD_REQUEST, str(e))
+    except WrongRequest as e:
+        return _error(HTTPStatus.UNPROCESSABLE_ENTITY, str(e))
+    except SettingsError as e:
+        facts = {"key": e.key, "allowed": e.allowed, "nearest": e.nearest}
+        return _error(HTTPStatus.UNPROCESSABLE_ENTITY, str(e), facts)
+    except (TowpathError, OSError) as e:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR if request.method == "GET" else HTTPStatus.CONFLICT
+        return _error(status, str(getattr(e, "strerror", None) or e))
+    except Exception:  # noqa: BLE001 - a row that cannot be made must not end the API
+        _log.exception("control.failed", path=request.path)
+        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, f"{request.path} failed; the node's log says why")
 
-    def _sent(self, event: h11.Event) -> bytes:
-        return self._http.send(event) or b""
+
+def _query(request: web.Request, route: Route) -> dict[str, str]:
+    found = {name: field.default for name, field in route.query.items()}
+    for name, value in request.query.items():
+        field = route.query.get(name)
+        if field is None:
+            known = ", ".join(route.query) or "none"
+            raise NotUnderstood(f"{route.path} has no parameter {name[:100]!r}; it takes {known}")
+        if value not in field.schema["enum"]:
+            raise WrongRequest(f"{name} cannot be {value[:100]!r}; allowed is {', '.join(field.schema['enum'])}")
+        found[name] = value
+    return found
+
+
+async def _body(request: web.Request, route: Route) -> Any:
+    if route.body is None:
+        return None
+    text = await request.read() or b"{}"
+    try:
+        raw = msgspec.json.decode(text)
+    except msgspec.DecodeError as e:
+        raise NotUnderstood(f"the body is not JSON: {e}") from e
+    try:
+        return msgspec.convert(raw, route.body.kind)
+    except msgspec.ValidationError as e:
+        raise NotUnderstood(f"the body is not what {route.path} takes: {e}") from e
+
+
+def _after(request: web.Request) -> int | None:
+    for name in request.query:
+        if name != "after":
+            raise NotUnderstood(f"{EVENTS} has no parameter {name[:100]!r}; it takes after")
+    text = request.headers.get("Last-Event-ID") or request.query.get("after")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise NotUnderstood(f"{text[:100]!r} is not the id of an event; it is a whole number")
+    return int(text)
+
+
+def _error(status: HTTPStatus, sentence: str, facts: dict[str, Any] | None = None) -> web.Response:
+    return _json({"error": sentence, **(facts or {})}, status)
+
+
+def _json(content: Any, status: int = HTTPStatus.OK) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), status=status, content_type="application/json")

@@ -1,0 +1,186 @@
+"""A node as the control API sees it: made-up answers in the right shape, and a record of what was asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from towpath.control.paths import listen, socket_path
+from towpath.control.server import ControlServer
+from towpath.events import EventHub
+from towpath.settings import RelayMode, Settings
+
+PEER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+RELAY = "12D3KooWJWEKvSFbben74C7H4YtKjhPMTDxd7gP7zxWHUo6FkGQ5"
+
+
+class DoubleNode:
+    """Answers what a node would, and does what it is told to itself alone."""
+
+    def __init__(self) -> None:
+        self.settings = Settings.load({"relay.mode": "dedicated", "log.level": "debug"}, environ={})
+        self.events = EventHub()
+        self.state = "relaying"
+        self.why = "relay mode is on"
+        self.until: float | None = None
+        self.fails: Exception | None = None
+        """What the next question is answered with."""
+        self.asked: list[tuple[Any, ...]] = []
+        self.used = {"hour": 100_000_000, "day": 4_900_000_000, "month": 5_000_000_000}
+        self.rows = [row(1, 5_000_000), row(2, 1_000)]
+
+    def status(self) -> dict[str, Any]:
+        if self.fails is not None:
+            raise self.fails
+        limits = self.settings.relay
+        quotas = {
+            "hour": limits.max_bandwidth_per_hour,
+            "day": limits.max_bandwidth_per_day,
+            "month": limits.max_bandwidth_per_month,
+        }
+        return {
+            "peer_id": PEER,
+            "relay_id": RELAY,
+            "mode": str(limits.mode),
+            "state": self.state,
+            "why": self.why,
+            "until": self.until,
+            "addresses": [f"/ip4/127.0.0.1/tcp/4001/p2p/{RELAY}"],
+            "circuit_addresses": [],
+            "reachability": "unknown",
+            "circuits_now": len(self.rows),
+            "reservations_now": 3,
+            "circuits_today": 17,
+            "bytes_relayed_today": self.used["day"],
+            "bytes_relayed_total": self.used["month"],
+            "budget": [
+                {"period": period, "limit": limit, "used": self.used[period], "resets_at": 2_000_000_000.0}
+                for period, limit in quotas.items()
+            ],
+            "reputation": None,
+            "stars": None,
+            "credits": {"earned": 0, "spent": 0, "balance": 0},
+            "client": {"connected_via": [], "ip_hidden": False, "ip_hidden_missing": [], "credits_used": 0},
+            "uptime_s": 3725.5,
+            "data_plane": self.data_plane(),
+        }
+
+    def data_plane(self) -> dict[str, Any]:
+        return {
+            "bytes_read": 7_000,
+            "bytes_sent": 6_000,
+            "held": 10,
+            "budget": 1 << 28,
+            "budget_resets": 0,
+            "slice_ns": {"count": 5, "mean": 1000, "p50": 900, "p99": 3000, "p999": 4000, "max": 5000},
+            "connections": 9,
+            "accepted": 11,
+            "handshakes_failed": 1,
+            "relayed_in": 4_000,
+            "relayed_out": 3_000,
+            "circuits_opened": 17,
+            "requests_refused": 2,
+            "reservations_made": 8,
+        }
+
+    def circuits(self, *, full: bool = False) -> list[dict[str, Any]]:
+        assert full
+        return self.rows
+
+    def reservations(self) -> list[dict[str, Any]]:
+        return [{"direction": "granted", "peer": PEER, "relay_id": RELAY, "expires_in_s": 1800.0, "since_s": 60.0}]
+
+    def peers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "peer": PEER,
+                "identity": "relay",
+                "agent": "towpath/1",
+                "via": None,
+                "address": None,
+                "streams": 1,
+                "reserved": True,
+                "circuits": 2,
+                "relayed_in": 1,
+                "relayed_out": 2,
+                "age_s": 5.0,
+                "rtt_ms": 1.5,
+            }
+        ]
+
+    def relays(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "relay_id": RELAY,
+                "source": "bootstrap",
+                "score": None,
+                "stars": None,
+                "latency_ms": 12.5,
+                "load": None,
+                "state": "active",
+                "reasons": ["reserved until 12:00:00"],
+            }
+        ]
+
+    async def traffic(self, window: str) -> list[dict[str, Any]]:
+        self.asked.append(("traffic", window))
+        return [
+            {"at": 1e9 + 60 * n, "seconds": 60, "received": 6e6 * n, "sent": 6e6 * n, "circuits": n} for n in range(5)
+        ]
+
+    async def pause(self, seconds: float | None = None) -> None:
+        self.asked.append(("pause", seconds))
+        self.state, self.why = "paused", "its owner paused it"
+        self.until = None if seconds is None else 2e9 + seconds
+
+    async def resume(self) -> None:
+        self.asked.append(("resume",))
+        self.state, self.why, self.until = "relaying", "relay mode is on", None
+
+    async def set_relay_mode(self, mode: RelayMode) -> None:
+        if self.fails is not None:
+            fails, self.fails = self.fails, None
+            raise fails
+        self.asked.append(("mode", str(mode)))
+        self.settings = self.settings.changed({"relay.mode": str(mode)})
+        self.state = "relaying" if mode.relays else "off"
+
+    async def change_settings(
+        self, changes: Mapping[str, object], source: str = "", persist: bool = True
+    ) -> dict[str, list[str]]:
+        self.settings = self.settings.changed(changes, source=source)
+        self.asked.append(("change", dict(changes), source, persist))
+        later = [key for key in changes if key.startswith("native.")]
+        return {"applied": [key for key in changes if key not in later], "at_next_start": later}
+
+
+def row(number: int, size: int) -> dict[str, Any]:
+    """A circuit."""
+    return {
+        "id": number,
+        "relay_id": RELAY,
+        "direction": "relayed",
+        "peer": PEER,
+        "target": RELAY,
+        "bytes_in": size,
+        "bytes_out": size // 2,
+        "age_s": 12.5,
+        "limit_data": None,
+        "limit_s": None,
+        "express": False,
+    }
+
+
+@contextlib.asynccontextmanager
+async def serving(node: DoubleNode, data: Path) -> AsyncIterator[ControlServer]:
+    """The control API of a node, on the socket of a data directory."""
+    server = ControlServer(node, listen(socket_path(data)))
+    await server.start()
+    try:
+        yield server
+    finally:
+        async with asyncio.timeout(10):
+            await server.stop()
