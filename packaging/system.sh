@@ -57,6 +57,7 @@ missing() {
         have valgrind || echo valgrind
         have ip || echo iproute2
         have nft || echo nftables
+        have systemd-analyze || echo systemd # brings libseccomp
         ;;
     rust)
         # What Debian builds its browsers with; its plain rustc is too old.

@@ -55,9 +55,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> object:
 def test_help_names_what_works_and_nothing_else(run) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("run", "id", "status", "circuits", "peers", "relays", "config", "share", "open", "ping"):
+    for command in ("run", "id", "status", "circuits", "peers", "relays", "config", "share", "open", "ping", "service"):
         assert f"│ {command} " in out
-    for later in ("simulate", "ledger", "pause", "service", "doctor"):
+    for later in ("simulate", "ledger", "pause", "doctor"):
         assert f"│ {later} " not in out
     code, out, _ = run("run", "--help")
     assert code == 0

@@ -38,6 +38,7 @@ COMMANDS: Final = (
     Command("run", "towpath.cli.app:run", "Run the node, in the foreground (`towpath run --help`).", _NODE),
     Command("id", "towpath.cli.identities:app", "Show, save or bring in who this node is.", _NODE),
     Command("config", "towpath.cli.configuration:app", "Show and change the settings of this node.", _NODE),
+    Command("service", "towpath.cli.service:app", "Let systemd run the node: at boot, watched and confined.", _NODE),
     Command("status", "towpath.cli.queries:status", "Show what the node is doing.", _SEE),
     Command("circuits", "towpath.cli.queries:circuits", "List the circuits that are open.", _SEE),
     Command(

@@ -26,8 +26,9 @@ class Manager:
 
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
         """`address`: NOTIFY_SOCKET's value, `@` for an abstract socket; `watchdog`: seconds it waits for a beat."""
-        known = address is not None and address[:1] in ("/", "@") and len(address) > 1
-        self._address = address.replace("@", "\0", 1) if known and address[:1] == "@" else address if known else None
+        self._address: str | None = None
+        if address is not None and len(address) > 1 and address[0] in "/@":
+            self._address = "\0" + address[1:] if address[0] == "@" else address
         self.interval: Final = BEAT if watchdog is None else min(BEAT, watchdog / 2)
         self._state = ""
         self._sentence: Callable[[], str] = str
