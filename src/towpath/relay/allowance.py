@@ -1,7 +1,7 @@
 """Allowance: the quota of a running relay, kept in the store. Owned by the relay's service, on its loop.
 
-The service charges what the sockets moved and hands `left()` to the native budget. While `final` is false only a slice
-ends there: the budget must then wait, not reset, until `changed` says that the next slice is safe.
+The service charges what the sockets moved, a few times a second, and hands what is left to the native budget in the
+same turn of the loop: at `left` circuits are reset, at `granted_left` sockets only wait for the next slice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = get_logger("quota")
 
 
 class Allowance:
-    """`limits` as Quota has them; `changed` is called when more may be used than `left` said before."""
+    """`limits` as Quota has them; `changed` is called when what may be used has changed by other than use."""
 
     def __init__(
         self,
@@ -63,13 +63,12 @@ class Allowance:
         self._grant()
 
     def left(self) -> tuple[int | None, int | None]:
-        """Bytes that may be received and sent from now on; None is unlimited. After a `charge`, in the same turn."""
+        """Bytes that the limits let be received and sent from now on (None is unlimited): for Budget.set_allowance."""
         return self._quota.left()
 
-    @property
-    def final(self) -> bool:
-        """Does a limit end where `left` ends, and not only a slice?"""
-        return self._quota.final
+    def granted_left(self) -> tuple[int | None, int | None]:
+        """Bytes of it that may be moved now; what comes after them has to wait until `changed` is called."""
+        return self._quota.granted_left()
 
     @property
     def low(self) -> bool:

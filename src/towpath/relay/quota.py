@@ -84,7 +84,7 @@ class Quota:
             # A period that began since may have seen all of the open slice.
             self.advance(clock)
             self._total = self._granted
-        self._saved_clock = self._clock
+        self._saved_clock = clock if saved is None else saved.clock
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -135,18 +135,16 @@ class Quota:
         self._total = (self._total[0] + received, self._total[1] + sent)
 
     def left(self) -> tuple[int | None, int | None]:
-        """Bytes that may be received and sent from now on: of the limits, and granted. None is unlimited."""
+        """Bytes that the limits let be received and sent from now on; None is unlimited."""
+        return self._limit_left() or (None, None)
+
+    def granted_left(self) -> tuple[int | None, int | None]:
+        """Bytes of it that may be used before more is granted: what comes after these has to wait, no more."""
         limit = self._limit_left()
         if limit is None:
             return None, None
         received, sent = (max(0, min(limit[d], self._granted[d] - self._total[d])) for d in (0, 1))
         return received, sent
-
-    @property
-    def final(self) -> bool:
-        """Is what is left all that the limits leave? Else only the slice ends there, and more will be granted."""
-        limit = self._limit_left()
-        return limit is not None and all(limit[d] <= self._granted[d] - self._total[d] for d in (0, 1))
 
     @property
     def low(self) -> bool:
