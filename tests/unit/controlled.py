@@ -35,16 +35,10 @@ class DoubleNode:
     def status(self) -> dict[str, Any]:
         if self.fails is not None:
             raise self.fails
-        limits = self.settings.relay
-        quotas = {
-            "hour": limits.max_bandwidth_per_hour,
-            "day": limits.max_bandwidth_per_day,
-            "month": limits.max_bandwidth_per_month,
-        }
         return {
             "peer_id": PEER,
             "relay_id": RELAY,
-            "mode": str(limits.mode),
+            "mode": str(self.settings.relay.mode),
             "state": self.state,
             "why": self.why,
             "until": self.until,
@@ -56,10 +50,7 @@ class DoubleNode:
             "circuits_today": 17,
             "bytes_relayed_today": self.used["day"],
             "bytes_relayed_total": self.used["month"],
-            "budget": [
-                {"period": period, "limit": limit, "used": self.used[period], "resets_at": 2_000_000_000.0}
-                for period, limit in quotas.items()
-            ],
+            "budget": self.budget(),
             "reputation": None,
             "stars": None,
             "credits": {"earned": 0, "spent": 0, "balance": 0},
@@ -67,6 +58,22 @@ class DoubleNode:
             "uptime_s": 3725.5,
             "data_plane": self.data_plane(),
         }
+
+    def budget(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "period": period,
+                "limit": getattr(self.settings.relay, f"max_bandwidth_per_{period}"),
+                "used": used,
+                "resets_at": 2_000_000_000.0,
+            }
+            for period, used in self.used.items()
+        ]
+
+    def limits(self) -> dict[str, Any]:
+        limit = self.settings.relay.max_rate
+        rate = {"limit": limit, "why": "relay.max_rate", "received": 1_500_000.0, "sent": 1_400_000.0}
+        return {"budget": self.budget(), "rate": rate}
 
     def data_plane(self) -> dict[str, Any]:
         return {
@@ -149,12 +156,12 @@ class DoubleNode:
         self.state = "relaying" if mode.relays else "off"
 
     async def change_settings(
-        self, changes: Mapping[str, object], source: str = "", persist: bool = True
-    ) -> dict[str, list[str]]:
+        self, changes: Mapping[str, object], *, source: str = "", persist: bool = True
+    ) -> dict[str, Any]:
         self.settings = self.settings.changed(changes, source=source)
         self.asked.append(("change", dict(changes), source, persist))
         later = [key for key in changes if key.startswith("native.")]
-        return {"applied": [key for key in changes if key not in later], "at_next_start": later}
+        return {"applied": [key for key in changes if key not in later], "at_next_start": later, "overridden": {}}
 
 
 def row(number: int, size: int) -> dict[str, Any]:

@@ -128,7 +128,7 @@ async def test_the_mode_is_switched(data: Path, node: DoubleNode) -> None:
 async def test_settings_are_changed_all_or_none(data: Path, node: DoubleNode) -> None:
     changes = {"relay.max_rate": "3MB/s", "native.aead": "openssl"}
     answer = await change(data, "PATCH", "/v1/settings", changes)
-    assert answer == {"applied": ["relay.max_rate"], "at_next_start": ["native.aead"]}
+    assert answer == {"applied": ["relay.max_rate"], "at_next_start": ["native.aead"], "overridden": {}}
     assert node.asked == [("change", changes, SOURCE, True)]
     with pytest.raises(client.Refused, match=r"relay\.max_circuits"):
         await change(data, "PATCH", "/v1/settings", {"relay.max_rate": "4MB/s", "relay.max_circuits": "many"})

@@ -113,18 +113,42 @@ async def test_a_real_relay_is_told_as_well() -> None:
     assert {name for name, _ in found} >= set(METRICS) - {name for name in METRICS if "budget" in name}
 
 
+async def fetched(place: socket.socket, path: str) -> bytes:
+    reader, writer = await asyncio.open_connection(*place.getsockname())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
 async def test_metrics_alone_are_served_on_tcp(tmp_path: Path) -> None:
     place = bind(HostPort("127.0.0.1", 0), "metrics.listen", move=False)
     server = ControlServer(DoubleNode(), listen(socket_path(tmp_path)), place)
     await server.start()
     try:
         for path, status in (("/metrics", b"200"), ("/v1/status", b"404"), ("/v1/openapi.json", b"404")):
-            reader, writer = await asyncio.open_connection(*place.getsockname())
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            answer = await reader.read()
-            writer.close()
+            answer = await fetched(place, path)
             assert answer.startswith(b"HTTP/1.1 " + status)
             assert (b"towpath_circuits 2.0" in answer) == (status == b"200")
+    finally:
+        await server.stop()
+
+
+async def test_the_place_of_metrics_is_moved_and_taken_away(tmp_path: Path) -> None:
+    server = ControlServer(DoubleNode(), listen(socket_path(tmp_path)))
+    await server.start()
+    try:
+        for _ in range(2):
+            place = bind(HostPort("127.0.0.1", 0), "metrics.listen", move=False)
+            where = place.getsockname()
+            server.move_metrics(place)
+            assert b" 200 OK" in await fetched(place, "/metrics")
+        server.move_metrics(None)
+        async with asyncio.timeout(5):
+            with pytest.raises(ConnectionRefusedError):
+                while True:
+                    _, writer = await asyncio.open_connection(*where)
+                    writer.close()
     finally:
         await server.stop()
 

@@ -88,7 +88,7 @@ class _Run:
 
     async def _serve(self, node: Node) -> None:
         sock = listen(self._socket)
-        metrics = self._metrics_socket()
+        metrics = _metrics_socket(self._settings)
         self._announce(node, metrics)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up, node)
         starting = asyncio.create_task(self._start_api(node, sock, metrics))
@@ -108,17 +108,22 @@ class _Run:
         # Loaded only now, and in a thread: its import takes a third of a second, and circuits wait for nobody. Whoever
         # connects meanwhile is answered after.
         module = await asyncio.to_thread(importlib.import_module, "towpath.control.server")
-        api: ControlServer = module.ControlServer(node, sock, metrics)
+        make: type[ControlServer] = module.ControlServer
+        api = make(node, sock, metrics)
         await api.start()
+        node.on_settings("log.", lambda settings: log.configure(settings.log))
+        node.on_settings("metrics.", lambda settings: self._move_metrics(node, api, settings))
         return api
 
-    def _metrics_socket(self) -> socket.socket | None:
-        at = self._settings.metrics.listen
-        if at is None:
-            return None
-        from towpath.control.ports import bind
-
-        return bind(at, "metrics.listen", move=self._settings.relay.mode is not RelayMode.DEDICATED_SERVER)
+    def _move_metrics(self, node: Node, api: ControlServer, settings: Settings) -> None:
+        if settings.metrics.listen == self._settings.metrics.listen:
+            return
+        self._settings = settings
+        try:
+            api.move_metrics(_metrics_socket(settings))
+        except TowpathError as e:
+            node.events.publish("metrics_not_served", str(e))
+            log.get_logger("settings").warning("metrics.not_served", reason=str(e))
 
     def _signalled(self) -> None:
         if self._stop.is_set():
@@ -180,6 +185,15 @@ class _Run:
     def _remove_traces(self) -> None:
         (self._data / READY_FILE).unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
+
+
+def _metrics_socket(settings: Settings) -> socket.socket | None:
+    at = settings.metrics.listen
+    if at is None:
+        return None
+    from towpath.control.ports import bind
+
+    return bind(at, "metrics.listen", move=settings.relay.mode is not RelayMode.DEDICATED_SERVER)
 
 
 def _greeting(settings: Settings, data: Path, node: Node) -> str:

@@ -5,7 +5,7 @@ No answer blocks: what a node gives at once is a plain call, the rest is awaited
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -28,7 +28,7 @@ __all__ = [
     "WrongRequest",
 ]
 
-Json = dict[str, Any] | list[dict[str, Any]]
+Json = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 SOURCE: Final = "the control API"
 """How settings that were changed here say where they come from."""
 
@@ -69,7 +69,10 @@ class Controlled(Protocol):
     def relays(self) -> list[dict[str, Any]]:
         """See Node."""
 
-    async def traffic(self, window: str) -> list[dict[str, Any]]:
+    def limits(self) -> dict[str, Any]:
+        """See Node."""
+
+    async def traffic(self, window: str) -> Sequence[Mapping[str, Any]]:
         """See Node."""
 
     async def pause(self, seconds: float | None = None) -> None:
@@ -78,12 +81,12 @@ class Controlled(Protocol):
     async def resume(self) -> None:
         """See Node."""
 
-    async def set_relay_mode(self, mode: RelayMode) -> None:
+    async def set_relay_mode(self, mode: RelayMode) -> object:
         """See Node."""
 
     async def change_settings(
-        self, changes: Mapping[str, object], source: str = ..., persist: bool = ...
-    ) -> dict[str, list[str]]:
+        self, changes: Mapping[str, object], *, source: str = ..., persist: bool = ...
+    ) -> dict[str, Any]:
         """See Node."""
 
 
@@ -183,7 +186,7 @@ async def _traffic(node: Controlled, asked: Asked) -> Json:
 async def _change(node: Controlled, asked: Asked) -> Json:
     if not asked.body:
         raise WrongRequest('nothing is to be changed; send settings by key, such as {"relay.max_rate": "3MB/s"}')
-    return dict(await node.change_settings(asked.body, source=SOURCE, persist=True))
+    return await node.change_settings(asked.body, source=SOURCE, persist=True)
 
 
 async def _pause(node: Controlled, asked: Asked) -> Json:
@@ -252,6 +255,13 @@ ROUTES: Final = (
         "Relays this node knows, and why it uses them or not",
         _now(lambda node: node.relays()),
         _rows("relay"),
+    ),
+    Route(
+        "GET",
+        "/v1/limits",
+        "What limits relaying, and how much of it is used",
+        _now(lambda node: node.limits()),
+        refer("limits"),
     ),
     Route(
         "GET",

@@ -75,6 +75,22 @@ _VALUE: Final[Schema] = {
     ],
 }
 
+_OVERRIDDEN: Final[Schema] = {
+    "type": "object",
+    "description": "keys for which something wins over config.toml at the next start, and what that is",
+    "additionalProperties": {"type": "string"},
+}
+_LIMITS: Final = _object(
+    "what limits relaying right now",
+    budget=_list(refer("budget")),
+    rate=_object(
+        limit=_perhaps(_number(), "bytes per second; null: unlimited"),
+        why=_text("what sets it"),
+        received=_number("bytes per second received on relay sockets, just now"),
+        sent=_number("bytes per second sent on them"),
+    ),
+)
+
 
 def _values(means: str) -> Schema:
     return {"type": "object", "description": means, "additionalProperties": _VALUE}
@@ -135,6 +151,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         used=_count("the larger of bytes sent and received on relay sockets in the period"),
         resets_at=_perhaps(_number(), "Unix time at which the next period begins"),
     ),
+    "limits": _LIMITS,
     "circuit": _object(
         "a circuit that is open",
         {
@@ -206,6 +223,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "what became of a change",
         applied=_list(_text(), "keys in effect from now on"),
         at_next_start=_list(_text(), "keys that are kept and take effect when the node is started again"),
+        overridden=_OVERRIDDEN,
     ),
     "event": _object(
         "something that happened; facts by name beside these",
@@ -238,11 +256,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
         running=_flag("was a running node changed? Otherwise config.toml was"),
         applied=_list(_text(), "keys in effect from now on"),
         at_next_start=_list(_text(), "keys that take effect when the node is started again"),
+        overridden=_OVERRIDDEN,
     ),
-    "limits": _object(
-        "every limit of relaying",
-        budget=_list(refer("budget"), "what is used of the quotas; empty when no node runs"),
+    "limited": _object(
+        "every limit of relaying, as `limit` shows it",
         values=_values("the limits, by key"),
+        now=_perhaps(_LIMITS, "what the running node says of them; null when none runs"),
     ),
     "schedule": _object(
         "the relay's week",
@@ -256,7 +275,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "snapshot": _object(
         "what `top` shows, once",
         status=refer("status"),
-        traffic=_list(refer("traffic")),
+        limits=refer("limits"),
+        traffic=_list(refer("traffic"), "of the last hour"),
         circuits=_list(refer("circuit")),
         events=_list(refer("event"), "the last ones"),
     ),
@@ -272,7 +292,7 @@ PRINTED: Final[dict[str, str | tuple[str]]] = {
     "mode MODE": "written",
     "pause": "position",
     "resume": "position",
-    "limit": "limits",
+    "limit": "limited",
     "limit WHAT VALUE": "written",
     "schedule": "schedule",
     "schedule set": "written",

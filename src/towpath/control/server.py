@@ -45,33 +45,32 @@ class ControlServer:
     def __init__(self, node: Controlled, sock: socket.socket, metrics: socket.socket | None = None) -> None:
         self._node = node
         self._metrics = Metrics(node)
-        self._places = [(sock, self._everything())]
-        if metrics is not None:
-            self._places.append((metrics, self._metrics_only()))
-        self._runners: list[web.AppRunner] = []
-        self._servers: list[asyncio.Server] = []
+        self._api = _Place(sock, self._everything())
+        self._moving: set[asyncio.Task[None]] = set()
+        self._at: _Place | None = None if metrics is None else _Place(metrics, self._metrics_only())
         self._streams: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Begins to answer, those first who connected already."""
-        loop = asyncio.get_running_loop()
-        for sock, app in self._places:
-            runner = web.AppRunner(
-                app, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=1.0, handler_cancellation=True
-            )
-            await runner.setup()
-            self._runners.append(runner)
-            make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-            self._servers.append(await make(functools.partial(_protocol, runner), sock=sock))
+        await self._api.start()
+        if self._at is not None:
+            await self._at.start()
 
     async def stop(self) -> None:
         """Closes every connection and the sockets; the path of the Unix socket is the caller's to remove."""
-        for server in self._servers:
-            server.close()
         for stream in self._streams:
             stream.cancel()
-        for runner in self._runners:
-            await runner.cleanup()
+        await asyncio.gather(*self._moving)
+        await self._api.stop()
+        if self._at is not None:
+            await self._at.stop()
+
+    def move_metrics(self, sock: socket.socket | None) -> None:
+        """Answers `/metrics` on this socket from now on instead; None: on no TCP socket."""
+        before, self._at = self._at, None if sock is None else _Place(sock, self._metrics_only())
+        task = asyncio.ensure_future(_replace(before, self._at))
+        self._moving.add(task)
+        task.add_done_callback(self._moving.discard)
 
     # --- routes --------------------------------------------------------------------------------
 
@@ -139,6 +138,35 @@ class ControlServer:
             if coming is not None:
                 coming.cancel()
                 await asyncio.wait((coming,))
+
+
+class _Place:
+    """One listening socket, and what is answered there."""
+
+    def __init__(self, sock: socket.socket, app: web.Application) -> None:
+        self._socket = sock
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=1.0, handler_cancellation=True
+        )
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        make = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
+        self._server = await make(functools.partial(_protocol, self._runner), sock=self._socket)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+
+
+async def _replace(before: _Place | None, after: _Place | None) -> None:
+    if before is not None:
+        await before.stop()
+    if after is not None:
+        await after.start()
 
 
 class _Full(asyncio.Protocol):
