@@ -253,7 +253,8 @@ _TABLE: Final = (
         "log.format",
         Choice("auto", "text", "json"),
         _same("auto"),
-        "How events are logged. `auto`: as text on a terminal, else as JSON lines.",
+        "How events are logged. `auto`: to systemd's journal where stderr leads there, as text on a terminal, "
+        "else as JSON lines.",
     ),
     Key("log.addresses", _BOOL, _same(False), "Log network addresses; hidden otherwise."),
 )
