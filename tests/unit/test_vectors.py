@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.vectors import make
 from towpath.client.ticket import Ticket
 from towpath.client.tunnel import wire
+from towpath.relaystream.messages import ControlProtocolError, Staying, Unknown, decode
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "tunnel.json").read_text())
 
@@ -40,3 +44,22 @@ def test_the_frames() -> None:
     reader = wire.FrameReader()
     assert b"".join(bytes(piece) for piece in reader.feed(bytes.fromhex(found["bytes"]))) == data
     assert reader.ended
+
+
+# --- the control stream ------------------------------------------------------------------------------------------
+
+
+def test_the_control_stream_writes_what_is_checked_in() -> None:
+    assert make.PLACE.read_text() == make.text(), "python -m tests.vectors.make writes it anew"
+
+
+def test_the_control_stream_reads_what_is_checked_in() -> None:
+    found = json.loads(make.PLACE.read_text())
+    for vector, (_, message) in zip(found["messages"], make.MESSAGES, strict=True):
+        data = bytes.fromhex(vector["bytes"])
+        assert int.from_bytes(data[:2], "big") == len(data) - 2
+        assert decode(data[2:]) == message
+    for vector in found["refused"]:
+        with pytest.raises(ControlProtocolError):
+            decode(bytes.fromhex(vector["body"]))
+    assert [decode(bytes.fromhex(vector["body"])) for vector in found["passed_over"]] == [Unknown(16), Staying()]

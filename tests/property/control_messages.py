@@ -1,0 +1,50 @@
+"""Any message of the control stream, and any map that could be one of a later version."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from towpath import cbor
+from towpath.relaystream.messages import Allowance, Hello, Message, Moving, Period, PeriodName, Refused, Staying
+
+amounts = st.integers(0, 2**63 - 1)
+seconds = st.integers(0, 366 * 86400)
+codes = st.integers(0, 0xFFFF)
+words = st.text(min_size=1, max_size=32)
+names: st.SearchStrategy[PeriodName] = st.sampled_from(("hour", "day", "month"))
+
+
+def perhaps(values: st.SearchStrategy[int]) -> st.SearchStrategy[int | None]:
+    return st.none() | values
+
+
+messages: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Hello, st.integers(1, 0xFFFF), st.lists(words, max_size=16).map(tuple)),
+    st.builds(
+        Refused,
+        request=st.integers(0, 0xFF),
+        code=codes,
+        have=perhaps(amounts),
+        limit=perhaps(amounts),
+        period=st.none() | names,
+        again=perhaps(seconds),
+        target=st.none() | st.binary(min_size=1, max_size=64),
+    ),
+    st.builds(
+        Allowance,
+        st.lists(st.builds(Period, names, amounts, amounts, seconds), max_size=3).map(tuple),
+        perhaps(amounts),
+    ),
+    st.builds(Moving, code=codes, after=perhaps(seconds), again=perhaps(seconds)),
+    st.just(Staying()),
+)
+
+values: st.SearchStrategy[cbor.Value] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=80) | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
+    max_leaves=12,
+)
+_KEYS = ("t", "version", "can", "request", "code", "have", "limit", "period", "again", "target", "periods", "rate")
+maps = st.dictionaries(st.sampled_from((*_KEYS, "after")) | st.text(max_size=8), values, max_size=8).flatmap(
+    lambda fields: st.integers(0, 8).map(lambda kind: {"t": kind} | fields)
+)
