@@ -54,7 +54,7 @@ class QuotaMachine(RuleBasedStateMachine):
         self.quota = Quota(self.limits, None, self.clock, zone=zone)
         self.lost = 0
         self.over: dict[str, tuple[int, int]] = {}
-        self.begun: dict[str, tuple[float, int, int]] = {}
+        self.begun: dict[str, tuple[float, list[int]]] = {}
         self.used: dict[str, int] = {}
         self.allotted = dict.fromkeys(PERIODS, 0.0)
         self.look()
@@ -69,7 +69,7 @@ class QuotaMachine(RuleBasedStateMachine):
         moved = [
             int((5_000_000 if most is None else most) * part) for most, part in zip(left, (received, sent), strict=True)
         ]
-        self.quota.charge(*moved, self.clock)
+        self.quota.charge(moved[0], moved[1], self.clock)
         self.real = [a + b for a, b in zip(self.real, moved, strict=True)]
         self.look()
 
@@ -117,9 +117,9 @@ class QuotaMachine(RuleBasedStateMachine):
         self.allotted = dict(self.allotted_on_disk)
         self.begun = {name: begun for name, begun in before.items() if begun[0] == self.ends_on_disk[name]}
         self.look()
-        for name, (ends, *real) in before.items():
+        for name, (ends, real) in before.items():
             if name in self.begun and ends > self.quota._time:
-                self.begun[name] = (self.begun[name][0], *real)
+                self.begun[name] = (self.begun[name][0], real)
 
     @rule(seconds=GAPS)
     def time_passes(self, seconds: float) -> None:
@@ -168,7 +168,7 @@ class QuotaMachine(RuleBasedStateMachine):
             name = row["period"]
             ends = self.quota._periods[name].ends
             if name not in self.begun or self.begun[name][0] != ends:
-                self.begun[name] = (ends, *self.real)
+                self.begun[name] = (ends, self.real)
                 self.used[name] = 0
                 self.over[name] = (0, self.lost)
                 self.allotted[name] += self.quota._periods[name].share
@@ -183,8 +183,9 @@ class QuotaMachine(RuleBasedStateMachine):
                 assert used <= max(limit, self.over[name][1])
 
     def really(self, name: str) -> int:
-        _, received, sent = self.begun[name]
-        return max(self.real[0] - received, self.real[1] - sent)
+        """Bytes that counted in the period as it is now."""
+        _, base = self.begun[name]
+        return max(self.real[0] - base[0], self.real[1] - base[1])
 
     @invariant()
     def nothing_goes_back(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -13,7 +14,7 @@ import msgspec
 from towpath.errors import TowpathError
 from towpath.store import history
 from towpath.store.batch import MAX_PEERS, Batch
-from towpath.store.schema import migrate
+from towpath.store.schema import check_version, migrate
 
 __all__ = ["File"]
 
@@ -152,11 +153,17 @@ class File:
 def _connect(path: Path | None) -> sqlite3.Connection:
     if path is not None:
         # SQLite makes files that others may read: what is written here is nobody's business.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as e:
+            if e.errno == errno.ENOSPC:
+                raise sqlite3.OperationalError(e.strerror) from e
+            raise TowpathError(f"cannot use {path}: {e.strerror}") from e
     connection = sqlite3.connect(
         ":memory:" if path is None else path, isolation_level=None, timeout=0.5, check_same_thread=False
     )
     try:
+        check_version(connection)
         # Small pages, because a flush changes few bytes and cheap storage wears; a log that is folded in early
         # stays in the page cache; nobody else may have it open, so there is no shared memory either.
         connection.executescript(
@@ -178,9 +185,13 @@ def _is_new(path: Path) -> bool:
     """Was nothing ever written to it?"""
     try:
         with path.open("rb") as f:
-            return f.read(100)[60:64] in (b"", bytes(4)) and not path.with_name(path.name + "-wal").exists()
+            header = f.read(100)
     except OSError:
         return False
+    if path.with_name(path.name + "-wal").exists():
+        return False
+    # What a first attempt leaves on a full disk: nothing, or a file of version 0.
+    return not header or (header.startswith(b"SQLite format 3\0") and header[60:64] == bytes(4))
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 
 from towpath.errors import TowpathError
 
-__all__ = ["MIGRATIONS", "migrate"]
+__all__ = ["MIGRATIONS", "check_version", "migrate"]
 
 MIGRATIONS: Final = (
     # 1: Every amount lives in exactly one row: of its minute, later of its hour, later of its day.
@@ -47,15 +47,21 @@ MIGRATIONS: Final = (
 )
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Brings the file to the newest version; TowpathError when it is of a newer one than this program knows."""
+def check_version(connection: sqlite3.Connection) -> int:
+    """The file's version, 0 for a new one; TowpathError when this program is too old for it. Writes nothing."""
+    version: int
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise TowpathError(
-            f"it was written by a newer towpath (version {version}, this one knows {len(MIGRATIONS)}); "
-            "update towpath, or move the file away to begin a new one"
+            f"the store was written by a newer towpath (its version is {version}, this one knows {len(MIGRATIONS)}); "
+            "update towpath, or move the file towpath.db away to begin a new one"
         )
-    for number in range(version, len(MIGRATIONS)):
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings the file to the newest version; TowpathError as `check_version`."""
+    for number in range(check_version(connection), len(MIGRATIONS)):
         try:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;"

@@ -313,7 +313,7 @@ class Store:
         if not start <= now < end:
             start, end = self._day = _local_day(now)
             # More than one, because a clock that was set wrong for a moment comes back.
-            while len(self._days) >= _DAYS_KEPT:
+            if int(start) not in self._days and len(self._days) >= _DAYS_KEPT:
                 del self._days[next(iter(self._days))]
         return self._days.setdefault(int(start), {})
 
