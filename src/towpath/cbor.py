@@ -5,8 +5,6 @@ Used for tickets, tunnels and everything that is signed. A caller checks the siz
 
 from __future__ import annotations
 
-import cbor2
-
 __all__ = ["Value", "decode", "encode"]
 
 Value = None | bool | int | bytes | str | list["Value"] | dict[str, "Value"]
@@ -14,12 +12,17 @@ Value = None | bool | int | bytes | str | list["Value"] | dict[str, "Value"]
 
 def encode(value: Value) -> bytes:
     """The one encoding of a value, a tuple's being an array; integers must fit in 64 bits."""
+    # Imported when it is used first: a node that says nothing of our own starts without it.
+    import cbor2
+
     _check(value)
     return cbor2.dumps(value, canonical=True)
 
 
 def decode(data: bytes) -> Value:
     """The value that `data` encodes; ValueError unless `data` is exactly its canonical encoding, without tags."""
+    import cbor2
+
     try:
         value: Value = cbor2.loads(data, max_depth=16, allow_indefinite=False, allow_duplicate_keys=False)
         _check(value)

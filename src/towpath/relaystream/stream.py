@@ -6,6 +6,7 @@ loses the stream and nothing else.
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -24,7 +25,11 @@ _READ: Final = 8192
 """Bytes taken in one turn of the loop."""
 _UNSENT_MAX: Final = 16384
 """Bytes that may wait for a peer that does not read; with more, the stream ends."""
-_GREETING: Final = frame(encode(Hello(VERSION)))
+
+
+@functools.cache
+def _greeting() -> bytes:
+    return frame(encode(Hello(VERSION)))
 
 
 class Owner(Protocol):
@@ -50,7 +55,7 @@ class ControlStream:
         self._owner = owner
         self._pace = Pace(burst, per_s)
         self._reader = MessageReader()
-        self.send(_GREETING)
+        self.send(_greeting())
 
     @property
     def session(self) -> Session:
