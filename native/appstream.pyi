@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing_extensions import Buffer, disjoint_base
 
 from towpath._native.negotiate import Protocol
-from towpath._native.session import Handler, Session
+from towpath._native.session import Session
+from towpath._native.window import Reader
 
 @disjoint_base
-class AppStream(Handler):
+class AppStream(Reader):
     @property
     def session(self) -> Session: ...
     @property

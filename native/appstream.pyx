@@ -1,28 +1,27 @@
 # cython: language_level=3
 """Streams that Python code reads and writes. The asyncio interface over this is towpath/stream.py.
 
-Received bytes wait in `inbox`, at most a window of them; reading grants them anew. The window starts at yamux's
-256 KiB and doubles while the reader needs each half of it within four round trips, up to 16 MiB.
+Received bytes wait in `inbox`, at most a window of them (window.pyx); reading grants them anew.
 """
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 from towpath._native.core cimport (
-    TP_YAMUX_WINDOW, tp_bytequeue_drop, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push, tp_bytequeue_size,
+    tp_bytequeue_drop, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push, tp_bytequeue_size,
 )
 from towpath._native.negotiate cimport Protocol, propose
-from towpath._native.session cimport Handler, Session, Stream
+from towpath._native.session cimport Session, Stream
+from towpath._native.window cimport Reader
 
 cdef enum:
-    WINDOW_MAX = 16777216
     PENDING_HIGH = 262144      # bytes a writer may queue before it has to wait
     CLOSE_MS = 5000            # for the other side to end its direction once we closed
 
 
 @cython.no_gc
-cdef class AppStream(Handler):
+cdef class AppStream(Reader):
     """One stream in Python's hands."""
 
     def __dealloc__(self):
@@ -80,24 +79,6 @@ cdef class AppStream(Handler):
             if not f.done():
                 f.set_result(None)
 
-    cdef void _consume(self, size_t n) noexcept:
-        cdef uint64_t now
-        cdef Stream s = self.stream
-        tp_bytequeue_drop(&self.inbox, n)
-        self.consumed += <uint32_t>n
-        if self.consumed < self.window >> 1 or s.gone or s.fin_received:
-            return
-        now = s.session.channel.reactor.clock_ns()
-        if self.window < WINDOW_MAX and self.granted_ns and (now - self.granted_ns) * 1e-9 < 4 * s.session.rtt_s:
-            self.consumed += self.window
-            self.window *= 2
-        if self.granted_ns == 0 and s.session.rtt_s == 0:
-            s.session.ping()
-        self.granted_ns = now
-        n = self.consumed
-        self.consumed = 0
-        s.grant(<uint32_t>n)
-
     # --- for towpath/stream.py -----------------------------------------------------------------
 
     @property
@@ -116,7 +97,8 @@ cdef class AppStream(Handler):
         if n == 0:
             return b""
         data = PyBytes_FromStringAndSize(<char*>tp_bytequeue_head(&self.inbox), n)
-        self._consume(n)
+        tp_bytequeue_drop(&self.inbox, n)
+        self.consume(self.stream, n)
         return data
 
     def wait_readable(self):
@@ -208,7 +190,6 @@ cdef AppStream make(Session session, str name):
     cdef AppStream a = AppStream.__new__(AppStream)
     a.session_ = session
     a.protocol = name
-    a.window = TP_YAMUX_WINDOW
     return a
 
 

@@ -1,7 +1,8 @@
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from towpath._native.core cimport tp_cipher
 from towpath._native.handshake cimport Handshake, Identity
+from towpath._native.meter cimport Meter, Pace
 from towpath._native.reactor cimport Chunk, Pollable, Reactor, Timed
 
 cdef enum:
@@ -49,15 +50,18 @@ cdef class Channel(Pollable):
     cdef uint32_t frame_stream
     cdef uint8_t* partial              # an incomplete received message, with HEADROOM before it
     cdef size_t partial_n
+    cdef size_t partial_room           # counted as held by the reactor
     cdef bint above_high
     cdef bint stalled                  # the transport took no more: entered with the reactor
     cdef uint64_t rtt_read_ms
+    cdef uint64_t measured_ms          # when a budget last counted what it has queued
     cdef uint32_t rtt_least_us
     cdef int os_error                  # errno of what ended the socket, 0: nothing of that kind
 
     cdef void start(self, Reactor reactor, Identity me, bint initiator, Opener opener, uint64_t timeout_ms) noexcept
     cdef void feed(self, uint8_t* p, size_t n) noexcept
     cdef int _keep_partial(self, uint8_t* p, size_t n) noexcept
+    cdef uint8_t* _take_partial(self) noexcept
     cdef void _drop_partial(self) noexcept
     cdef void feed_piece(self, uint8_t* p, size_t n) noexcept
     cdef void _flush_handshake(self) noexcept
@@ -79,7 +83,12 @@ cdef class Channel(Pollable):
 
 
 cdef class SocketChannel(Channel):
-    pass
+    cdef Meter meter                   # counts and limits its bytes, or None
+    cdef Pace* pace                    # a rate of its own, or NULL
+    cdef bint full                     # the kernel took less than it was given
+    cdef void set_pace(self, uint64_t rate) noexcept
+    cdef int64_t _may_receive(self) noexcept
+    cdef void _watch(self) noexcept
 
 
 cdef class MemoryChannel(Channel):

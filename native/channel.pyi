@@ -24,6 +24,7 @@ class Channel(Pollable):
     @property
     def closed(self) -> bool: ...
 
+@disjoint_base
 class SocketChannel(Channel): ...
 
 @disjoint_base

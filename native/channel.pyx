@@ -11,19 +11,20 @@ slice everything goes out in as few `send` calls as possible.
 channel (inner.pyx) by the same code.
 """
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from towpath._native.core cimport (
     TP_AEAD_TAG, TP_NOISE_PLAIN_MAX, TP_YAMUX_DATA, TP_YAMUX_HEADER,
-    tp_be32, tp_bytequeue_drop, tp_bytequeue_head, tp_bytequeue_size, tp_cipher_wipe,
+    tp_be32, tp_bucket_set, tp_bytequeue_drop, tp_bytequeue_head, tp_bytequeue_size, tp_cipher_wipe,
     tp_open, tp_put_be32, tp_seal, tp_yamux_put,
 )
 from towpath._native.handshake cimport Handshake, Identity
+from towpath._native.meter cimport RECEIVING, SENDING, Meter, Pace
 from towpath._native.reactor cimport HEADROOM, READ_MAX, Chunk, Pollable, Reactor, Timed
 from towpath._native.system cimport (
-    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, IPPROTO_TCP, MSG_NOSIGNAL, TCP_INFO, close, errno,
+    EAGAIN, EINTR, EPOLLET, EPOLLIN, EPOLLOUT, IPPROTO_TCP, MSG_NOSIGNAL, TCP_INFO, close, errno,
     getsockopt, recv, send, socklen_t, tcp_info,
 )
 
@@ -86,6 +87,8 @@ cdef class Channel(Pollable):
     cdef void on_timer(self) noexcept:
         if not self.open:
             self.fail("the handshake took too long")
+        elif self.partial != NULL:
+            self.fail("the other side leaves a message unfinished while memory is short")
         else:
             self.fail("the other side takes no more bytes")
 
@@ -125,12 +128,26 @@ cdef class Channel(Pollable):
             return -1
         memcpy(self.partial + HEADROOM, p, n)
         self.partial_n = n
+        self.partial_room = HEADROOM + room
+        if self.reactor.held > self.reactor.budget >> 1:
+            # Memory is getting scarce: who leaves a message unfinished is among those that go.
+            self._set_stalled(True)
+        self.reactor.hold(self.partial_room)
         return 0
 
+    cdef uint8_t* _take_partial(self) noexcept:
+        # The caller frees it.
+        cdef uint8_t* kept = self.partial
+        if kept != NULL:
+            self.reactor.unhold(self.partial_room)
+            self.partial = NULL
+            self.partial_n = 0
+            if self.stalled and self.first == NULL:
+                self._set_stalled(False)
+        return kept
+
     cdef void _drop_partial(self) noexcept:
-        free(self.partial)
-        self.partial = NULL
-        self.partial_n = 0
+        free(self._take_partial())
 
     cdef void feed_piece(self, uint8_t* p, size_t n) noexcept:
         """Like feed, for bytes that cannot be put behind those kept from before: completes the partial message
@@ -148,8 +165,7 @@ cdef class Channel(Pollable):
             n -= take
             if have < need:
                 return
-            self.partial = NULL
-            self.partial_n = 0
+            self._take_partial()
             # Completes the message, or learns its length and keeps it again with room for all of it.
             self.feed(kept + HEADROOM, have)
             free(kept)
@@ -371,14 +387,14 @@ cdef class Channel(Pollable):
             if self.first == self.last:
                 self.first = self.last = self.reactor.shrink_chunk(self.first)
             self.waiting_to_send(True)
-            if self.open and (moved or self.timer.next == NULL):
+            if self.open and (moved or self.held & SENDING or self.timer.next == NULL):
                 self.reactor.arm(self, SEND_STALL_MS)
             if self.queued > UNSENT_MAX:
                 self.fail("the other side does not read")
                 return
             if moved:
                 self._set_stalled(False)
-            self._set_stalled(True)
+            self._set_stalled(not self.held & SENDING)
             if self.reactor.held > self.reactor.budget:
                 self.reactor.hold(0)
                 if self.closed:
@@ -436,6 +452,7 @@ cdef class Channel(Pollable):
         self.opener = None
         self.handshake = None
         self.message_open = False
+        self._drop_partial()
         while self.first != NULL:
             c = self.first
             self.first = c.next
@@ -454,47 +471,128 @@ cdef class Channel(Pollable):
 cdef class SocketChannel(Channel):
     """A channel over a connected (or connecting) non-blocking TCP socket, which it owns and closes."""
 
+    def __dealloc__(self):
+        free(self.pace)
+
     cdef void on_readable(self) noexcept:
+        cdef Meter meter = self.meter
         cdef uint8_t* at = self.reactor.rx + HEADROOM
         cdef size_t have = self.partial_n
         cdef size_t most = READ_MAX
         cdef size_t whole
+        cdef bint limited = meter is not None and (meter.limited or self.pace != NULL)
+        cdef int64_t may
         cdef ssize_t n
         if have >= 2:
             # Complete the message and read whole ones of its size: so the next read likely begins on a message's edge.
             whole = 2 + (<size_t>self.partial[HEADROOM] << 8 | self.partial[HEADROOM + 1])
             most = whole - have
             most += (READ_MAX - most) // whole * whole
+        if limited:
+            may = self._may_receive()
+            if may == 0:
+                return
+            limited = most > <size_t>may
+            if limited:
+                most = <size_t>may
         n = recv(self.fd, at + have, most, 0)
         if n <= 0:
             if n < 0 and (errno == EAGAIN or errno == EINTR):
+                self._watch()
                 return
             self.os_error = errno if n < 0 else 0
             self.fail("the other side closed the connection" if n == 0 else "the connection was reset")
             return
         self.reactor.bytes_read += n
+        if meter is not None:
+            meter.received += n
+            if meter.limited or self.pace != NULL:
+                meter.was_received(n, self.pace)
+                if limited and <size_t>n == most and meter.others_wait(RECEIVING):
+                    meter.hold(self, RECEIVING, self.pace)
+                self._watch()
+            elif not self.interest & EPOLLIN:
+                self._watch()      # the limit is gone for which it was held
         if have:
             memcpy(at, self.partial + HEADROOM, have)
             self._drop_partial()
         self.feed(at, have + n)
 
+    cdef int64_t _may_receive(self) noexcept:
+        # Bytes that may be read now; 0: it waits for its turn, or has just been closed.
+        cdef int64_t may
+        if self.held & RECEIVING:
+            return 0               # told of an error or a hang-up, which the next turn will find, too
+        may = self.meter.may_receive(self.pace)
+        if may < 0:
+            self.fail("the quota of this relay is used up")
+            return 0
+        if may == 0:
+            self.meter.hold(self, RECEIVING, self.pace)
+            self._watch()
+        return may
+
     cdef void on_writable(self) noexcept:
         self.on_flush()
 
     cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept:
-        cdef ssize_t sent = send(self.fd, p, n, MSG_NOSIGNAL)
+        cdef Meter meter = self.meter
+        cdef bint limited = meter is not None and (meter.limited or self.pace != NULL)
+        cdef size_t most = n
+        cdef int64_t may
+        cdef ssize_t sent
+        self.full = False
+        if limited:
+            if self.held & SENDING:
+                return 0
+            may = meter.may_send(self.pace)
+            if may <= 0:
+                if may < 0:
+                    return -1
+                meter.hold(self, SENDING, self.pace)
+                return 0
+            most = min(n, <size_t>may)
+        sent = send(self.fd, p, most, MSG_NOSIGNAL)
         if sent < 0:
             if errno == EAGAIN or errno == EINTR:
+                self.full = True
                 return 0
             self.os_error = errno
             return -1
         self.reactor.bytes_sent += sent
+        if meter is not None:
+            meter.sent += sent
+            if limited:
+                meter.was_sent(sent, self.pace)
+        self.full = <size_t>sent < most
+        if limited and most < n and not self.full:
+            meter.hold(self, SENDING, self.pace)
         return sent
 
     cdef void waiting_to_send(self, bint waiting) noexcept:
-        self.reactor.want(self, EPOLLIN | EPOLLOUT if waiting else EPOLLIN)
+        self.full = waiting
+        self._watch()
         if not waiting and self.open:
             self.cancel_timer()
+
+    cdef void _watch(self) noexcept:
+        # What a meter keeps from it is not watched. Errors and hang-ups are always told: edge-triggered then, so once.
+        cdef uint32_t interest = 0 if self.held & RECEIVING else EPOLLIN
+        if self.full and not self.held & SENDING:
+            interest |= EPOLLOUT
+        self.reactor.want(self, interest if interest else EPOLLET)
+
+    cdef void set_pace(self, uint64_t rate) noexcept:
+        """A rate of its own in bytes a second, each way; 0: none."""
+        if rate == 0:
+            free(self.pace)
+            self.pace = NULL
+            return
+        if self.pace == NULL:
+            self.pace = <Pace*>calloc(1, sizeof(Pace))
+        if self.pace != NULL:
+            tp_bucket_set(&self.pace.receive, rate, self.reactor.clock_ns())
+            tp_bucket_set(&self.pace.send, rate, self.reactor.clock_ns())
 
     cdef uint64_t rtt_us(self, uint64_t now_ms) noexcept:
         cdef tcp_info info

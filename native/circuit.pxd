@@ -1,24 +1,23 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from towpath._native.budget cimport Budget, Claimant
 from towpath._native.peers cimport Peer
 from towpath._native.reactor cimport Reactor, Timed
-from towpath._native.session cimport Handler, Stream
+from towpath._native.session cimport Stream
 
 
 cdef class CircuitOwner:
     cdef void on_circuit_end(self, Circuit c) noexcept
 
 
-cdef class Side(Handler):
+cdef class Side(Claimant):
     cdef Circuit circuit
-    cdef Stream stream                 # received bytes come from here
-    cdef Stream out                    # and go there
-    cdef uint64_t bytes
     cdef uint64_t left
     cdef uint32_t cap                  # most credit the sender gets ahead
     cdef bint parked                   # the receiver was slower than what it had granted
     cdef uint64_t granted_ms
     cdef uint64_t granted_bytes
+    cdef bint _held_back(self) noexcept
     cdef void credit(self) noexcept
     cdef void _grow(self, uint64_t now_ms) noexcept
 
@@ -38,7 +37,7 @@ cdef class Circuit(Timed):
     cdef bint ending
     cdef bint stalled
 
-    cdef void splice(self, Stream dialing, Stream stopping) noexcept
+    cdef void splice(self, Stream dialing, Stream stopping, Budget budget) noexcept
     cdef void check_stalled(self) noexcept
     cdef void cut_off(self) noexcept
     cdef void end(self) noexcept

@@ -3,19 +3,22 @@
 
 Credit passes through: the sender is granted what the receiver granted, never more, so a reader that stops parks
 nothing here and stops only its own sender. Beside neighbours, what is granted ahead is capped at what the two
-hops need, so that a bulk circuit does not queue up before them.
+hops need, so that a bulk circuit does not queue up before them. While a limit is in force, credit is not passed on but
+dealt out by the relay's budget (budget.pyx).
 """
 cimport cython
 import time
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from towpath._native.budget cimport Budget, Claimant
 from towpath._native.core cimport tp_bytequeue_size
 from towpath._native.reactor cimport Timed
-from towpath._native.session cimport Handler, Stream
+from towpath._native.session cimport Stream
 
 cdef enum:
     GRANT_MIN = 262144         # credit is passed on in pieces of at least this, or when it doubles what is left
+    CLAIM_MIN = 4096           # the same of credit that is dealt out
     CAP_MIN = 524288           # the least that the cap on credit comes down to
     CAP_MAX = 16777216
     LINGER_MS = 2000           # for bytes within a limit that the receiver has not taken yet
@@ -31,7 +34,7 @@ cdef class CircuitOwner:
 
 
 @cython.no_gc
-cdef class Side(Handler):
+cdef class Side(Claimant):
     """One direction: from `stream` to `out`. It handles the events of `stream`."""
 
     cdef void on_data(self, Stream s, uint8_t* p, size_t n) noexcept:
@@ -56,22 +59,31 @@ cdef class Side(Handler):
         elif s.recv_window < out.send_window:
             self.credit()
 
-    cdef void credit(self) noexcept:
-        """Passes on what the receiver granted, while nothing is parked. Beside other circuits of its connections, or
-        once it had to park, a sender gets no more than the cap ahead."""
-        cdef Stream s = self.stream
+    cdef bint _held_back(self) noexcept:
+        # Is there no use in more credit now, because the stream is gone or the receiver does not keep up?
         cdef Stream out = self.out
-        cdef uint32_t goal = out.send_window
-        cdef uint64_t now
-        if s.gone or out.gone:
-            return
+        if self.stream.gone or out.gone:
+            return True
         if out.pending.capacity or out.session.channel.above_high:
             self.parked = True
             if out.session.channel.above_high:
                 # Even with nothing pending: once the channel has drained, its turn asks here again.
                 out.session.wait_for_channel(out)
+            return True
+        return False
+
+    cdef void credit(self) noexcept:
+        """Passes on what the receiver granted, while nothing is parked. Beside other circuits of its connections, or
+        once it had to park, a sender gets no more than the cap ahead."""
+        cdef Stream s = self.stream
+        cdef Stream out = self.out
+        cdef Budget budget = self.budget
+        cdef uint32_t goal = out.send_window
+        cdef uint64_t now
+        if self._held_back() or goal <= s.recv_window:
             return
-        if goal <= s.recv_window:
+        if budget is not None and budget.governs:
+            budget.claim(self)
             return
         if self.parked or s.session.circuits > 1 or out.session.circuits > 1:
             now = self.circuit.reactor.now_ms
@@ -84,8 +96,38 @@ cdef class Side(Handler):
             goal = CAP_MAX
         goal -= s.recv_window
         if goal >= GRANT_MIN or goal >= s.recv_window:
+            if budget is not None and not budget.spend(goal):
+                budget.claim(self)
+                return
             self.granted_bytes += goal
             s.grant(goal)
+
+    cdef uint32_t wants(self) noexcept:
+        cdef Stream s = self.stream
+        cdef uint64_t goal, want
+        if self.circuit is None or self.circuit.ending or s.fin_received or self._held_back():
+            return 0
+        goal = min(self.out.send_window, self.budget.window_for(s.session.channel.rtt_us(self.circuit.reactor.now_ms)))
+        if self.budget.receive.rate == 0:
+            goal = min(goal, <uint64_t>self.cap)
+        if goal <= s.recv_window:
+            return 0
+        # Twice what it used, so that a sender who uses all it gets may double it, and an idle one hoards nothing.
+        self.room = min(self.room + 2 * (self.bytes - self.seen), <uint64_t>CAP_MAX)
+        self.seen = self.bytes
+        if s.recv_window + self.room < self.budget.quantum:
+            self.room = self.budget.quantum - s.recv_window
+        want = min(goal - s.recv_window, self.room)
+        return <uint32_t>want if want >= CLAIM_MIN or want >= s.recv_window else 0
+
+    cdef void give(self, uint32_t n) noexcept:
+        self.granted_bytes += n
+        self.stream.grant(n)
+
+    cdef void cut(self) noexcept:
+        cdef Circuit c = self.circuit
+        if c is not None:
+            c.cut_off()
 
     cdef void _grow(self, uint64_t now_ms) noexcept:
         # The cap follows twice the product of the rate granted lately and the two hops' least round-trip time.
@@ -128,8 +170,11 @@ cdef class Side(Handler):
 cdef class Circuit(Timed):
     """Two spliced streams, their counters and limits."""
 
-    cdef void splice(self, Stream dialing, Stream stopping) noexcept:
-        """Joins them from now on."""
+    def __init__(self):
+        raise TypeError("circuits are made by a relay's CONNECT")
+
+    cdef void splice(self, Stream dialing, Stream stopping, Budget budget) noexcept:
+        """Joins them from now on. budget: who deals out its credit, or None."""
         cdef Side first = Side.__new__(Side)
         cdef Side second = Side.__new__(Side)
         first.circuit = second.circuit = self
@@ -137,6 +182,7 @@ cdef class Circuit(Timed):
         first.out = second.stream = stopping
         first.left = second.left = self.limit_data if self.limit_data else UNLIMITED
         first.cap = second.cap = CAP_MIN
+        first.weight = second.weight = 1
         self.first = first
         self.second = second
         self.open_sides = 2
@@ -145,6 +191,9 @@ cdef class Circuit(Timed):
         self.opened_at = time.time()
         dialing.handler = first
         stopping.handler = second
+        if budget is not None:
+            budget.enter(first)
+            budget.enter(second)
         if self.limit_s:
             self.reactor.arm(self, self.limit_s * 1000)
 
@@ -180,11 +229,25 @@ cdef class Circuit(Timed):
             self.stalled = False
             self.reactor.set_stalled(self, False)
         self.owner.on_circuit_end(self)
+        if self.first.budget is not None:
+            self.first.budget.leave(self.first)
+            self.second.budget.leave(self.second)
         self.first.circuit = self.second.circuit = None
 
     def close(self):
         """Resets both sides."""
         self.on_timer()
+
+    @property
+    def weight(self):
+        """Its share of a rate, beside circuits of weight 1. ValueError outside of 0.01 to 100."""
+        return self.first.weight
+
+    @weight.setter
+    def weight(self, double weight):
+        if not 0.01 <= weight <= 100:
+            raise ValueError(f"a weight is between 0.01 and 100, not {weight}")
+        self.first.weight = self.second.weight = weight
 
     @property
     def dialer_id(self):

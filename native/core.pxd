@@ -184,6 +184,18 @@ cdef extern from "idmap.h" nogil:
     void* tp_idmap_next(const tp_idmap* m, uint32_t* cursor)
     void tp_idmap_free(tp_idmap* m)
 
+cdef extern from "bucket.h" nogil:
+    enum: TP_BUCKET_RATE_MAX
+    ctypedef struct tp_bucket:
+        uint64_t rate
+        uint64_t burst
+        uint64_t tokens
+        uint64_t at_ns
+    void tp_bucket_set(tp_bucket* b, uint64_t rate, uint64_t now_ns)
+    uint64_t tp_bucket_fill(tp_bucket* b, uint64_t now_ns)
+    void tp_bucket_take(tp_bucket* b, uint64_t n)
+    uint64_t tp_bucket_wait_ns(const tp_bucket* b, uint64_t want)
+
 cdef extern from "wheel.h" nogil:
     enum: TP_WHEEL_TICK_MS
     ctypedef struct tp_timer:

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from towpath._native.budget cimport Budget
 from towpath._native.channel cimport Channel
 from towpath._native.handshake cimport Identity
 from towpath._native.hop cimport Relay
@@ -19,6 +20,7 @@ cdef class Endpoint(SessionOwner):
     cdef dict protocols                # protocol id (bytes) → Protocol
     cdef readonly dict peers           # peer id (bytes) → Peer
     cdef readonly Relay relay
+    cdef Budget budget
     cdef IdentifyProtocol identify
     cdef list listeners
     cdef dict dialing                  # Channel → future of Session

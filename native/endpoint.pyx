@@ -10,6 +10,7 @@ import socket
 from libc.stdint cimport uint8_t, uint64_t
 
 from towpath._native.appstream cimport AppProtocol, AppStream
+from towpath._native.budget cimport Budget
 from towpath._native.channel cimport Channel, MemoryChannel, SocketChannel
 from towpath._native.core cimport TP_ED25519_PB, tp_bytequeue_size, tp_multiaddr_of_socket
 from towpath._native.core cimport sockaddr as core_sockaddr
@@ -141,10 +142,18 @@ cdef class Endpoint(SessionOwner):
         relay.reactor = self.reactor
         relay.me = self.identity
         relay.peers = self.peers
+        relay.budget = self.budget
         self.relay = relay
         self.protocols[HOP_ID.encode()] = HopProtocol(relay)
         self._publish()
         return relay
+
+    def set_budget(self, Budget budget):
+        """Lets a budget count and limit the bytes of all sockets from now on; those that are open already stay as they
+        are, so call it before listening."""
+        self.budget = budget
+        if self.relay is not None:
+            self.relay.budget = budget
 
     def stop_relaying(self):
         """Withdraws HOP and all reservations and resets the circuits."""
@@ -199,6 +208,7 @@ cdef class Endpoint(SessionOwner):
         c.fd = fd
         c.remote = remote
         c.reactor = self.reactor
+        c.meter = self.budget
         try:
             self.reactor.register(c, EPOLLIN)
         except OSError:
@@ -228,6 +238,7 @@ cdef class Endpoint(SessionOwner):
             c.remote = pack_remote(host, port)
             c.expected_peer = expected_peer
             c.reactor = self.reactor
+            c.meter = self.budget
             self.reactor.register(c, EPOLLIN)
         except BaseException:
             s.close()

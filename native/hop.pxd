@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from towpath._native.budget cimport Budget
 from towpath._native.circuit cimport Circuit, CircuitOwner
 from towpath._native.core cimport tp_bytequeue
 from towpath._native.handshake cimport Identity
@@ -34,6 +35,8 @@ cdef class Relay(CircuitOwner):
     cdef public object policy
     cdef public list addresses         # multiaddrs (bytes) with /p2p/RELAY_ID, told in every reservation
     cdef bint stopped                  # takes nothing on any more
+    cdef public bint admitting         # False: every RESERVE and CONNECT is refused; what runs goes on
+    cdef Budget budget                 # of the endpoint's sockets, or None
     cdef readonly dict reservations    # peer id → Reservation
     cdef dict of_prefix                # prefix → its reservations
     cdef readonly dict circuits        # id → Circuit

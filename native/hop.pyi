@@ -45,6 +45,7 @@ class Reservation(Timed):
 class Relay(CircuitOwner):
     policy: Policy
     addresses: list[bytes]
+    admitting: bool
     def __init__(self, policy: Policy) -> None: ...
     @property
     def reservations(self) -> dict[bytes, Reservation]: ...

@@ -77,6 +77,7 @@ cdef class Relay(CircuitOwner):
 
     def __init__(self, policy):
         self.policy = policy
+        self.admitting = True
         self.addresses = []
         self.reservations = {}
         self.of_prefix = {}
@@ -99,6 +100,9 @@ cdef class Relay(CircuitOwner):
         cdef double now
         if session.channel.via or peer is None or self.stopped:
             h.refuse(s, TP_PERMISSION_DENIED)
+            return
+        if not self.admitting:
+            h.refuse(s, TP_RESERVATION_REFUSED)
             return
         v = self._ask(self.policy.reserve, (
             peer_id, session.channel.remote, r is not None, len(self.reservations), self.of_prefix.get(prefix, 0)))
@@ -176,6 +180,9 @@ cdef class Relay(CircuitOwner):
         cdef StopHandler stopping
         if session.channel.via or dialer is None or self.stopped or target_id in (dialer_id, self.me.peer_id):
             h.refuse(s, TP_PERMISSION_DENIED)
+            return
+        if not self.admitting or (self.budget is not None and self.budget.exhausted):
+            h.refuse(s, TP_RESOURCE_LIMIT_EXCEEDED)
             return
         target = self.peers.get(target_id)
         towards = None
@@ -506,7 +513,7 @@ cdef class StopHandler(Handler):
         relay.circuits_opened += 1
         c.dialer.circuits += 1
         c.target.circuits += 1
-        c.splice(dialing, s)
+        c.splice(dialing, s, relay.budget)
         if tp_bytequeue_size(&hop.received):
             side = c.first
             side.on_data(dialing, tp_bytequeue_head(&hop.received), tp_bytequeue_size(&hop.received))

@@ -1,7 +1,6 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-
 from towpath._native.channel cimport Channel
-from towpath._native.session cimport Handler, Stream
+from towpath._native.session cimport Stream
+from towpath._native.window cimport Reader
 
 
 cdef class StreamChannel(Channel):
@@ -10,8 +9,5 @@ cdef class StreamChannel(Channel):
     cdef void over(self, Stream s) noexcept
 
 
-cdef class Carrier(Handler):
+cdef class Carrier(Reader):
     cdef StreamChannel channel
-    cdef uint32_t consumed
-    cdef uint32_t window
-    cdef uint64_t granted_ns

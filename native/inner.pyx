@@ -1,14 +1,14 @@
 # cython: language_level=3
 """The channel inside a circuit: end-to-end Noise whose bytes travel in a stream instead of a socket."""
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from towpath._native.channel cimport Channel
-from towpath._native.core cimport TP_YAMUX_WINDOW, tp_bytequeue_size
-from towpath._native.session cimport Handler, Stream
+from towpath._native.core cimport tp_bytequeue_size
+from towpath._native.session cimport Stream
+from towpath._native.window cimport Reader
 
 cdef enum:
-    WINDOW_MAX = 16777216
     CLOSE_MS = 10000           # for the other side to close its half, too
 
 
@@ -20,7 +20,6 @@ cdef class StreamChannel(Channel):
         """Takes the stream over; `start` comes next."""
         cdef Carrier carrier = Carrier.__new__(Carrier)
         carrier.channel = self
-        carrier.window = TP_YAMUX_WINDOW
         self.stream = s
         s.handler = carrier
 
@@ -54,29 +53,16 @@ cdef class StreamChannel(Channel):
 
 
 @cython.no_gc
-cdef class Carrier(Handler):
+cdef class Carrier(Reader):
     """Hands a stream's bytes to the channel inside and grants them anew: what waits, waits in the inner session's
     streams."""
 
     cdef void on_data(self, Stream s, uint8_t* p, size_t n) noexcept:
         cdef StreamChannel channel = self.channel
-        cdef uint64_t now
         if channel.closed:
             return
         channel.feed_piece(p, n)
-        self.consumed += <uint32_t>n
-        if self.consumed < self.window >> 1 or s.gone:
-            return
-        now = s.session.channel.reactor.clock_ns()
-        if self.window < WINDOW_MAX and self.granted_ns and (now - self.granted_ns) * 1e-9 < 4 * s.session.rtt_s:
-            self.consumed += self.window
-            self.window *= 2
-        if self.granted_ns == 0 and s.session.rtt_s == 0:
-            s.session.ping()
-        self.granted_ns = now
-        n = self.consumed
-        self.consumed = 0
-        s.grant(<uint32_t>n)
+        self.consume(s, n)
 
     cdef void on_window(self, Stream s) noexcept:
         cdef StreamChannel channel = self.channel

@@ -32,6 +32,7 @@ cdef class Pollable(Timed):
     cdef int fd
     cdef uint32_t interest
     cdef bint dirty
+    cdef uint8_t held                  # what a meter keeps it from for now (meter.pxd)
     cdef void on_readable(self) noexcept
     cdef void on_writable(self) noexcept
     cdef void on_flush(self) noexcept
@@ -59,7 +60,8 @@ cdef class Reactor:
     cdef tp_wheel wheel
     cdef tp_histogram slices
     cdef uint8_t* rx           # HEADROOM, then room for one partial message and one read
-    cdef uint64_t now_ms
+    cdef uint64_t now_ms       # of the slice
+    cdef uint64_t now_ns
     cdef public uint64_t held          # bytes of process memory that queues hold now
     cdef uint64_t peak                 # the most that they held since memory was last given back
     cdef public uint64_t budget        # and may hold
@@ -80,5 +82,7 @@ cdef class Reactor:
     cdef void set_stalled(self, Timed t, bint on) noexcept
     cdef uint64_t clock_ns(self) noexcept nogil
     cdef void run_slice(self) noexcept
+    cdef void begin_slice(self) noexcept
+    cdef void end_slice(self) noexcept
     cdef void wake(self) noexcept
     cdef void start_ticking(self) noexcept

@@ -96,7 +96,8 @@ cdef class Reactor:
         self.dirty = <PyObject**>malloc(self.dirty_room * sizeof(PyObject*))
         if self.aead == NULL or self.rx == NULL or self.dirty == NULL:
             raise MemoryError("no memory for the data plane, or its cipher is missing")
-        self.now_ms = self.clock_ns() // 1000000
+        self.now_ns = self.clock_ns()
+        self.now_ms = self.now_ns // 1000000
         tp_wheel_init(&self.wheel, self.now_ms)
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         if self.epfd < 0:
@@ -206,6 +207,7 @@ cdef class Reactor:
         cdef epoll_event* e
         cdef Pollable p
         cdef list dead
+        self.now_ns = begun
         self.now_ms = begun // 1000000
         self.in_slice = True
         if self.event_next == self.event_count:
@@ -234,6 +236,18 @@ cdef class Reactor:
         now = self.clock_ns()
         tp_histogram_add(&self.slices, now - begun)
 
+    cdef void begin_slice(self) noexcept:
+        """For work of this reactor that a timer begins; end_slice sends what came of it."""
+        self.now_ns = self.clock_ns()
+        self.now_ms = self.now_ns // 1000000
+        self.in_slice = True
+
+    cdef void end_slice(self) noexcept:
+        self.flush_dirty()
+        self.in_slice = False
+        if self.event_next == self.event_count:
+            self.graveyard = []
+
     cdef void mark_dirty(self, Pollable p) noexcept:
         cdef PyObject** more
         if p.dirty:
@@ -259,11 +273,8 @@ cdef class Reactor:
 
     def _flush(self):
         self.flush_scheduled = False
-        self.in_slice = True
-        self.flush_dirty()
-        self.in_slice = False
-        if self.event_next == self.event_count:
-            self.graveyard = []
+        self.begin_slice()
+        self.end_slice()
 
     cdef void flush_dirty(self) noexcept:
         # Flushing an inner channel makes its outer one dirty: the list may grow meanwhile.
@@ -295,18 +306,14 @@ cdef class Reactor:
     def _tick(self):
         cdef tp_timer* due
         cdef Timed t
-        self.now_ms = self.clock_ns() // 1000000
-        self.in_slice = True
+        self.begin_slice()
         while True:
             due = tp_wheel_pop(&self.wheel, self.now_ms)
             if due == NULL:
                 break
             t = <Timed><PyObject*>(<char*>due - TIMER_OFFSET)
             t.on_timer()
-        self.flush_dirty()
-        self.in_slice = False
-        if self.event_next == self.event_count:
-            self.graveyard = []
+        self.end_slice()
         if self.peak > TRIM_ABOVE and self.held < TRIM_BELOW:
             # What a storm of stalled circuits held would otherwise stay with the process.
             self.peak = self.held

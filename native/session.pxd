@@ -73,6 +73,7 @@ cdef class Session(Upper):
     cdef readonly int pins             # reasons to keep the connection though no stream is open
     cdef uint64_t idle_ms              # closed when unused for so long; 0: never
     cdef int strikes
+    cdef uint64_t strikes_ms           # when one was last forgiven
     cdef PingAllowance pings
     cdef uint64_t ping_sent_ns
     cdef readonly double rtt_s         # of the last yamux ping, 0: none yet
@@ -89,7 +90,8 @@ cdef class Session(Upper):
     cdef void _data_frame(self, tp_yamux_header* h) noexcept
     cdef void _window_frame(self, tp_yamux_header* h) noexcept
     cdef void _ping_frame(self, tp_yamux_header* h) noexcept
-    cdef Stream _find(self, uint32_t id)
+    cdef Stream _stream_of(self, tp_yamux_header* h)
+    cdef bint _strike(self) noexcept
     cdef bint _was_open(self, uint32_t id) noexcept
     cdef void remember_reset(self, Stream s) noexcept
     cdef bint _may_be_late(self, tp_yamux_header* h) noexcept

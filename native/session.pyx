@@ -28,6 +28,7 @@ cdef enum:
     STREAMS_MAX = 1024         # inbound, a connection
     UNNEGOTIATED_MAX = 64      # of them, without a protocol yet
     STRIKES_MAX = 256          # streams refused for these bounds before the connection is closed
+    STRIKE_MS = 1000           # after so long one is forgiven
     ID_HISTORY = 64            # how far behind the highest id a new one may come: concurrent openers overtake others
     LARGEST_WINDOW = 16777216  # nobody grants more
     RESETS_REMEMBERED = 64
@@ -189,6 +190,9 @@ cdef class SessionOwner(Opener):
 cdef class Session(Upper):
     """One yamux session. `pins` and open streams keep it; otherwise it closes after idle_ms."""
 
+    def __init__(self):
+        raise TypeError("sessions come from an Endpoint: dial, wrap, on_session")
+
     def __dealloc__(self):
         tp_idmap_free(&self.streams)
 
@@ -261,15 +265,7 @@ cdef class Session(Upper):
             self.violate("yamux frame of unknown type")
 
     cdef void _data_frame(self, tp_yamux_header* h) noexcept:
-        cdef Stream s = self._find(h.stream)
-        if h.flags & TP_YAMUX_SYN:
-            if s is not None:
-                self.violate("a stream id is used twice")
-                return
-            s = self._accept(h)
-        elif s is None and not self._was_open(h.stream):
-            self.violate("data for a stream that never was")
-            return
+        cdef Stream s = self._stream_of(h)
         if self.closed:
             return
         if s is not None:
@@ -290,16 +286,8 @@ cdef class Session(Upper):
             self._end_of(s)
 
     cdef void _window_frame(self, tp_yamux_header* h) noexcept:
-        cdef Stream s = self._find(h.stream)
+        cdef Stream s = self._stream_of(h)
         cdef Handler handler
-        if h.flags & TP_YAMUX_SYN:
-            if s is not None:
-                self.violate("a stream id is used twice")
-                return
-            s = self._accept(h)
-        elif s is None and not self._was_open(h.stream):
-            self.violate("a window for a stream that never was")
-            return
         if self.closed or s is None:
             return
         if h.flags & TP_YAMUX_RST:
@@ -330,11 +318,19 @@ cdef class Session(Upper):
             self.rtt_s = (self.channel.reactor.clock_ns() - self.ping_sent_ns) * 1e-9
             self.ping_sent_ns = 0
 
-    cdef Stream _find(self, uint32_t id):
-        cdef void* found = tp_idmap_get(&self.streams, id)
-        if found == NULL:
-            return None
-        return <Stream><PyObject*>found
+    cdef Stream _stream_of(self, tp_yamux_header* h):
+        # The stream that a frame belongs to, a new one if the frame opens it. None: it is no more, was refused, or the
+        # frame was an offence, and then the session is closed.
+        cdef void* found = tp_idmap_get(&self.streams, h.stream)
+        if found != NULL and not h.flags & TP_YAMUX_SYN:
+            return <Stream><PyObject*>found
+        if h.flags & TP_YAMUX_SYN:
+            if found == NULL:
+                return self._accept(h)
+            self.violate("a stream id is used twice")
+        elif not self._was_open(h.stream):
+            self.violate("a frame for a stream that never was")
+        return None
 
     cdef bint _was_open(self, uint32_t id) noexcept:
         # Frames may still arrive for a stream that we have reset; for one that never was they are an offence.
@@ -386,8 +382,7 @@ cdef class Session(Upper):
                 return None
             self.seen |= <uint64_t>1 << behind
         if self.inbound_count >= STREAMS_MAX or self.unnegotiated >= UNNEGOTIATED_MAX:
-            self.strikes += 1
-            if self.strikes > STRIKES_MAX:
+            if not self._strike():
                 self.violate("too many streams at once")
                 return None
             self.channel.put_control(TP_YAMUX_WINDOW_UPDATE, TP_YAMUX_RST, h.stream, 0)
@@ -407,6 +402,19 @@ cdef class Session(Upper):
         self.cancel_timer()
         self.owner.on_stream(self, s)
         return s
+
+    cdef bint _strike(self) noexcept:
+        # One stream too many; False when patience is at its end.
+        cdef uint64_t now = self.channel.reactor.now_ms
+        cdef uint64_t forgiven = (now - self.strikes_ms) // STRIKE_MS
+        if forgiven >= <uint64_t>self.strikes:
+            self.strikes = 0
+            self.strikes_ms = now
+        else:
+            self.strikes -= <int>forgiven
+            self.strikes_ms += forgiven * STRIKE_MS
+        self.strikes += 1
+        return self.strikes <= STRIKES_MAX
 
     cdef void _end_of(self, Stream s) noexcept:
         cdef Handler handler = s.handler

@@ -15,6 +15,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     enum: EPOLLOUT
     enum: EPOLLERR
     enum: EPOLLHUP
+    enum: EPOLLET
     enum: EPOLL_CTL_ADD
     enum: EPOLL_CTL_MOD
     enum: EPOLL_CTL_DEL

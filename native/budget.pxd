@@ -1,0 +1,61 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from towpath._native.meter cimport Meter
+from towpath._native.session cimport Handler, Stream
+
+
+cdef class Claimant(Handler):
+    # One direction of a circuit, as a budget sees it.
+    cdef Budget budget                 # None: nothing is counted or limited
+    cdef Stream stream                 # received bytes come from here
+    cdef Stream out                    # and go there
+    cdef uint64_t bytes
+    cdef double weight
+    cdef double deficit
+    cdef uint64_t room                 # credit it may claim: what it shows to have use for
+    cdef uint64_t seen                 # bytes when room was last raised
+    cdef bint queued
+    cdef uint64_t noted                # bytes when it was last measured
+    cdef uint64_t noted_ms             # and when they last had changed
+    cdef uint32_t wants(self) noexcept
+    cdef void give(self, uint32_t n) noexcept
+    cdef void cut(self) noexcept
+
+
+cdef class Budget(Meter):
+    cdef dict claimants                # Claimant → None, of all circuits
+    cdef object ring                   # deque of those that want credit
+    cdef bint governs                  # credit is claimed, not passed through
+    cdef bint pressing                 # the rate was short lately
+    cdef readonly bint exhausted       # the allowance is used up
+    cdef public object on_exhausted
+
+    cdef uint64_t quantum
+    cdef int64_t issue                 # credit that keeps the pace, may be negative
+    cdef int64_t issue_max
+    cdef uint64_t paced_ns
+    cdef uint64_t paced_received
+    cdef uint64_t idle_ns              # when tokens were last left over
+    cdef uint64_t busy_ns              # and when they last were not
+    cdef bint idle
+
+    cdef bint near                     # the end of the allowance is so near that credit is held back
+    cdef int64_t left                  # credit that the allowance still bears
+    cdef uint64_t measured_ms
+
+    cdef double asked_at
+    cdef uint64_t asked_received
+    cdef uint64_t asked_sent
+    cdef double received_per_s
+    cdef double sent_per_s
+
+    cdef void enter(self, Claimant c) noexcept
+    cdef void leave(self, Claimant c) noexcept
+    cdef void claim(self, Claimant c) noexcept
+    cdef bint spend(self, uint32_t n) noexcept
+    cdef uint32_t window_for(self, uint64_t rtt_us) noexcept
+    cdef void _judge(self) noexcept
+    cdef void _pace(self) noexcept
+    cdef void _deal(self) noexcept
+    cdef void _measure(self) noexcept
+    cdef void _exhaust(self) noexcept
