@@ -2,8 +2,8 @@
 """The meter: counts the bytes of some sockets and holds them to a rate, byte by byte, at `recv` and at `send`.
 
 A socket asks how many bytes it may move. When there are no tokens it is held: no longer watched, but standing in a
-queue where its turn comes a few milliseconds later, so that a new connection's handshake waits as long as anybody and no
-longer. Sent and received bytes have a bucket each, because the larger of both is what is limited. What the kernel
+queue where its turn comes a few milliseconds later, so that a new connection's handshake waits as long as anybody and
+no longer. Sent and received bytes have a bucket each, because the larger of both is what is limited. What the kernel
 received meanwhile waits in its buffer and closes the sender's TCP window.
 
 `budget.pyx` derives from it and deals in circuits; this file knows only sockets.
