@@ -155,11 +155,22 @@ cdef class Endpoint(SessionOwner):
         if self.relay is not None:
             self.relay.budget = budget
 
+    def offer_relaying(self, bint offered):
+        """Shows HOP to peers, as `start_relaying` does, or takes it back while circuits and reservations go on;
+        `push_identify` tells them."""
+        if self.relay is None:
+            return
+        if offered:
+            self.protocols[HOP_ID.encode()] = HopProtocol(self.relay)
+        else:
+            self.protocols.pop(HOP_ID.encode(), None)
+        self._publish()
+
     def stop_relaying(self):
         """Withdraws HOP and all reservations and resets the circuits."""
         if self.relay is None:
             return
-        del self.protocols[HOP_ID.encode()]
+        self.protocols.pop(HOP_ID.encode(), None)
         self.relay.stopped = True
         for circuit in list(self.relay.circuits.values()):
             circuit.close()

@@ -33,6 +33,7 @@ cdef class Relay(CircuitOwner):
     cdef Identity me
     cdef dict peers                    # peer id → Peer, the endpoint's
     cdef public object policy
+    cdef public object circuit_ended   # called with each Circuit that has ended
     cdef public list addresses         # multiaddrs (bytes) with /p2p/RELAY_ID, told in every reservation
     cdef bint stopped                  # takes nothing on any more
     cdef public bint admitting         # False: every RESERVE and CONNECT is refused; what runs goes on
@@ -48,6 +49,7 @@ cdef class Relay(CircuitOwner):
     cdef uint64_t ended_in
     cdef uint64_t ended_out
     cdef Verdict _ask(self, object call, tuple numbers)
+    cdef void _tell_of(self, Circuit c) noexcept
     cdef void reserve(self, HopHandler h, Stream s) noexcept
     cdef void connect(self, HopHandler h, Stream s, bytes target) noexcept
     cdef void drop_reservation(self, Reservation r) noexcept

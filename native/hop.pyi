@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Protocol, type_check_only
 
 from typing_extensions import disjoint_base
@@ -44,6 +45,7 @@ class Reservation(Timed):
 @disjoint_base
 class Relay(CircuitOwner):
     policy: Policy
+    circuit_ended: Callable[[Circuit], None] | None
     addresses: list[bytes]
     admitting: bool
     def __init__(self, policy: Policy) -> None: ...

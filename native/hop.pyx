@@ -73,6 +73,7 @@ cdef class Relay(CircuitOwner):
     `policy` has two methods, called on the loop's thread, that return a Verdict at once:
     `reserve(peer_id, remote, renewing, reservations, of_prefix)` and
     `connect(dialer_id, target_id, remote, circuits, of_dialer, of_target)`; ids and multiaddr `remote` are bytes.
+    `circuit_ended(circuit)`, if set, is called with each Circuit that has ended.
     """
 
     def __init__(self, policy):
@@ -225,6 +226,14 @@ cdef class Relay(CircuitOwner):
         c.dialer.ended_out += c.second.bytes
         c.target.ended_in += c.second.bytes
         c.target.ended_out += c.first.bytes
+        if self.circuit_ended is not None:
+            self._tell_of(c)
+
+    cdef void _tell_of(self, Circuit c) noexcept:
+        try:
+            self.circuit_ended(c)
+        except Exception:
+            self.reactor.loop.call_exception_handler({"message": "circuit accounting failed", "exception": _current()})
 
     def totals(self):
         """(bytes from dialers to targets, bytes from targets to dialers) since the start."""

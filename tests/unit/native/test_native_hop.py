@@ -12,8 +12,8 @@ from tests.peerlab import yamux
 from tests.peerlab.circuit import HOP, STOP, HopType, Limit, Status, StopType, hop_message
 from tests.peerlab.keys import Identity
 from tests.peerlab.protobuf import prefixed, varint
-from tests.peerlab.upgrade import MULTISTREAM, NOT_AVAILABLE, line
-from tests.peerlab.yamux import ACK, FIN, RST
+from tests.peerlab.upgrade import MULTISTREAM, NOT_AVAILABLE, line, proposal
+from tests.peerlab.yamux import ACK, FIN, RST, SYN
 from tests.unit.native.circuits import Policy, RelayInMemory, ask, settle
 from tests.unit.native.raw import RawPeer, RawStream
 from tests.unit.native.still import World
@@ -473,6 +473,60 @@ def test_who_stops_relaying_makes_no_circuit_of_what_was_asked_before() -> None:
         assert pb.hop_answer(waiting.take_message()).status == Status.PERMISSION_DENIED
         assert relay.idle
         assert not relay.service.reservations
+
+
+def test_hop_can_be_taken_back_while_circuits_and_reservations_go_on() -> None:
+    with World() as world:
+        relay = RelayInMemory(world)
+        target, dialer = relay.target(), relay.peer()
+        joined = relay.join(dialer, target)
+        relay.endpoint.offer_relaying(False)
+        late = dialer.stream()
+        late.send(proposal(HOP), SYN)
+        late.take_lines(MULTISTREAM, NOT_AVAILABLE)
+        joined.near.send(b"still there")
+        target.settle()
+        assert bytes(joined.far.received) == b"still there"
+        assert list(relay.service.reservations) == [target.peer_id]
+        relay.endpoint.offer_relaying(True)
+        relay.join(relay.peer(), target)
+        assert len(relay.service.circuits) == 2
+        relay.endpoint.offer_relaying(False)
+        relay.endpoint.stop_relaying()
+        settle(dialer, target)
+        assert joined.near.reset_by_them
+        assert relay.idle
+
+
+def test_each_circuit_that_ends_is_told_once_with_its_bytes() -> None:
+    with World() as world:
+        relay = RelayInMemory(world)
+        ended: list[tuple[bytes, bytes, int, int]] = []
+        relay.service.circuit_ended = lambda c: ended.append((c.dialer_id, c.target_id, c.bytes_in, c.bytes_out))
+        target, dialer = relay.target(), relay.peer()
+        joined = relay.join(dialer, target)
+        joined.near.send(b"12345")
+        joined.far.send(b"123")
+        settle(dialer, target)
+        assert ended == []
+        joined.near.reset()
+        settle(dialer, target)
+        assert ended == [(dialer.peer_id, target.peer_id, 5, 3)]
+
+
+def test_accounting_that_fails_leaves_circuits_alone() -> None:
+    with World() as world:
+        relay = RelayInMemory(world)
+
+        def fail(_: object) -> None:
+            raise RuntimeError("no more paper")
+
+        relay.service.circuit_ended = fail
+        target, dialer = relay.target(), relay.peer()
+        relay.join(dialer, target).near.reset()
+        settle(dialer, target)
+        assert relay.idle
+        assert [str(seen["exception"]) for seen in world.loop.exceptions] == ["no more paper"]
 
 
 # Connections that turn out to be dead in the middle of it ------------------------------------------------------------
