@@ -526,7 +526,7 @@ def test_accounting_that_fails_leaves_circuits_alone() -> None:
         relay.join(dialer, target).near.reset()
         settle(dialer, target)
         assert relay.idle
-        assert [str(seen["exception"]) for seen in world.loop.exceptions] == ["no more paper"]
+        assert [str(seen["exception"]) for seen in world.loop.complaints] == ["no more paper"]
 
 
 # Connections that turn out to be dead in the middle of it ------------------------------------------------------------
