@@ -527,6 +527,7 @@ def test_accounting_that_fails_leaves_circuits_alone() -> None:
         settle(dialer, target)
         assert relay.idle
         assert [str(seen["exception"]) for seen in world.loop.complaints] == ["no more paper"]
+        world.loop.complaints.clear()
 
 
 # Connections that turn out to be dead in the middle of it ------------------------------------------------------------
