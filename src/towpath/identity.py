@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from towpath import private_file
 from towpath.addresses import peer_id_to_text
 from towpath.errors import IdentityError
 
@@ -83,24 +84,12 @@ def load(path: Path) -> Identity:
 def save(identity: Identity, path: Path) -> bool:
     """Writes a new key file, mode 0600; False (and nothing written) when there is one already."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as f:
-                f.write(identity.marshalled())
-                f.flush()
-                os.fsync(f.fileno())
-            # A link fails when the name is taken: of two starters at once exactly one creates the identity.
-            os.link(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-    except FileExistsError:
-        return False
+        # What stands in the way is named by what follows.
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return private_file.create(path, identity.marshalled())
     except OSError as e:
         raise IdentityError(f"cannot write the key file {path}: {e.strerror}") from e
-    return True
 
 
 def load_or_create(path: Path) -> Identity:

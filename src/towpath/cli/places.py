@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from towpath.errors import TowpathError
+from towpath.private_file import give_to_owner
 
 __all__ = ["data_directory", "locked", "open_files", "replace_file"]
 
@@ -38,7 +39,7 @@ def locked(directory: Path, taken: str) -> Iterator[None]:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _open_lock(directory)
     except OSError as e:
         raise TowpathError(f"cannot write to {directory}: {e.strerror}; choose another --data directory") from e
     try:
@@ -52,6 +53,16 @@ def locked(directory: Path, taken: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _open_lock(directory: Path) -> int:
+    path, flags = directory / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        lock = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    give_to_owner(lock, directory)
+    return lock
 
 
 def replace_file(path: Path, content: dict[str, Any]) -> None:

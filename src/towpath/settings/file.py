@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import tomlkit
 from tomlkit.items import Table
 
+from towpath import private_file
 from towpath.errors import SettingsError
 from towpath.settings import FILE_NAME, Settings
 from towpath.settings.schema import KEYS
@@ -37,17 +36,7 @@ def change(data: Path, changes: Mapping[str, object], *, source: str) -> Setting
                 raise SettingsError(section, str(table), f"in {path} it must be a table, [{section}]", source=source)
             table[field] = KEYS[name].kind.write(settings.get(name))
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as f:
-                f.write(tomlkit.dumps(document))
-                f.flush()
-                os.fsync(f.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        private_file.replace(path, tomlkit.dumps(document).encode())
     except OSError as e:
         raise SettingsError(FILE_NAME, str(path), f"the file cannot be changed: {e.strerror}") from e
     return settings
