@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import structlog
 
 from towpath.cli import main
+from towpath.cli.app import COMMANDS
 from towpath.cli.output import duration, quantity
 from towpath.cli.places import data_directory, locked, open_files, replace_file
 from towpath.cli.tunnels import _Kept
@@ -55,9 +57,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> object:
 def test_help_names_what_works_and_nothing_else(run) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("run", "id", "status", "circuits", "peers", "relays", "config", "share", "open", "ping", "service"):
-        assert f"│ {command} " in out
-    for later in ("simulate", "ledger", "pause", "doctor"):
+    for command in COMMANDS:
+        assert f"│ {command.name} " in out
+        assert run(command.name, "--help")[0] == 0
+    for later in ("simulate", "ledger", "reputation", "bench"):
         assert f"│ {later} " not in out
     code, out, _ = run("run", "--help")
     assert code == 0
@@ -84,6 +87,15 @@ def test_help_names_what_works_and_nothing_else(run) -> None:  # type: ignore[no
         ("ping", PEER, "--count", "0"),
         ("ping", "/ip4/127.0.0.1/tcp/1"),
         ("status", "--loud"),
+        ("mode", "server"),
+        ("pause", "soon"),
+        ("limit", "weeks", "5GB"),
+        ("limit", "day", "lots"),
+        ("limit", "circuits", "5GB"),
+        ("schedule", "set", "mon", "09-17"),
+        ("schedule", "set", "mon", "17", "off"),
+        ("completion",),
+        ("completion", "tcsh"),
         ("config", "get", "relay.mod"),
         ("config", "set", "relay.mode", "server"),
         ("config", "set", "relay.mode"),
@@ -102,7 +114,7 @@ def test_wrong_usage_is_2_and_a_sentence(run, words: tuple[str, ...]) -> None:  
     assert len(err) > 20
 
 
-@pytest.mark.parametrize("command", ["status", "circuits", "peers", "relays", "reservations"])
+@pytest.mark.parametrize("command", ["status", "top", "circuits", "peers", "relays", "reservations", "pause", "resume"])
 def test_without_a_node_it_is_3_and_says_how_to_start_one(run, command: str) -> None:  # type: ignore[no-untyped-def]
     for more in ((), ("--json",)):
         code, out, err = run(command, *more)
@@ -160,14 +172,75 @@ def test_settings_are_shown_and_changed(run, data: Path) -> None:  # type: ignor
     assert run("config", "get", "relay.max_circuits") == (0, "256\n", "")
     code, out, _ = run("config", "set", "relay.mode", "dedicated")
     assert code == 0
-    assert "started again" in out
+    assert "No node is running: config.toml was changed" in out
     assert run("config", "get", "relay.max_circuits", "--json") == (0, '{"relay.max_circuits": 16384}\n', "")
     code, out, _ = run("config", "show", "--json")
     assert list(json.loads(out)) == list(KEYS)
     code, out, _ = run("config", "show")
     assert all(key in out for key in KEYS)
-    assert str(data / "config.toml") in out
+    assert str(data / "config.toml") not in out
+    code, out, _ = run("config", "show", "--origin")
+    assert re.search(rf"relay\.mode +dedicated +{data / 'config.toml'}", out)
+    assert re.search(r"relay\.max_circuits +16384 +default", out)
+    assert "default, config.toml, environment, --set" in out
+    origins = json.loads(run("config", "show", "--origin", "--json")[1])
+    assert origins["relay.mode"] == {"value": "dedicated", "source": str(data / "config.toml")}
     assert "does not act on it yet" in run("config", "set", "credits.enforce", "never")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        (("mode", "cooperative"), "relay.mode", "cooperative"),
+        (("limit", "rate", "24Mbit/s"), "relay.max_rate", "3MB/s"),
+        (("limit", "day", "unlimited"), "relay.max_bandwidth_per_day", "unlimited"),
+        (("limit", "circuits-per-peer", "3"), "relay.max_circuits_per_peer", 3),
+        (("limit", "circuit-duration", "90s"), "relay.circuit_duration", "90s"),
+        (("schedule", "set", "sat", "10-12", "off"), "relay.schedule", ["sat 10-12 off"]),
+    ],
+)
+def test_without_a_node_the_file_is_changed_and_its_comments_stay(run, data: Path, words, key, value) -> None:  # type: ignore[no-untyped-def]
+    data.mkdir()
+    (data / "config.toml").write_text("# mine\n[relay]\nmax_reservations = 7  # seven\n")
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "No node is running: config.toml was changed" in out
+    text = (data / "config.toml").read_text()
+    assert text.startswith("# mine\n[relay]\nmax_reservations = 7  # seven\n")
+    assert json.loads(run("config", "get", key, "--json")[1]) == {key: value}
+    written = json.loads(run(*words, "--json")[1])
+    assert (written["values"], written["running"], written["now"]) == ({key: value}, False, None)
+
+
+def test_the_week_is_painted_over_and_cleared(run) -> None:  # type: ignore[no-untyped-def]
+    run("schedule", "set", "mon-fri", "09-17", "off")
+    run("schedule", "set", "wed", "12-13", "20Mbit/s")
+    week = json.loads(run("schedule", "--json")[1])
+    assert week["week"][2][11:14] == ["off", "2500kB/s", "off"]
+    assert week["week"][6] == ["open"] * 24
+    assert "wed 12-13 2500kB/s" in week["rules"]
+    assert run("schedule", "clear")[0] == 0
+    assert json.loads(run("schedule", "--json")[1])["rules"] == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(run, shell: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("completion", shell)
+    assert code == 0
+    assert all(command.name in out for command in COMMANDS)
+    assert re.search(r"(--|-l )origin", out)
+
+
+def test_completion_is_put_where_the_shell_looks(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    code, out, _ = run("completion", "bash", "--install")
+    assert code == 0
+    written = Path(out.split(" was written")[0])
+    assert written.is_relative_to(tmp_path)
+    script = written.read_text()
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_wrong_file_is_1_not_2(run, data: Path) -> None:  # type: ignore[no-untyped-def]
@@ -201,7 +274,8 @@ def test_where_data_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_a_directory_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     with locked(tmp_path / "new", "taken"):
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
-        with pytest.raises(TowpathError, match="taken"), locked(tmp_path / "new", "taken"):
+        sentence = f"taken by {os.getpid()}"
+        with pytest.raises(TowpathError, match=sentence), locked(tmp_path / "new", "taken by {pid}"):
             pass
     with locked(tmp_path / "new", "taken"):
         pass

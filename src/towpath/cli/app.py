@@ -20,53 +20,43 @@ __all__ = ["COMMANDS", "Command", "app", "dispatch"]
 _HELP: Final = "Reach each other through relays that any of us can be."
 _NODE: Final = Group("The node", sort_key=1)
 _SEE: Final = Group("See what it does", sort_key=2)
-_CHANGE: Final = Group("Change what it does, while it runs; kept when it stops", sort_key=3)
+_CHANGE: Final = Group("Change what it does: at once, and kept over restarts", sort_key=3)
 _REACH: Final = Group("Reach somebody", sort_key=4)
 
 
 class Command(NamedTuple):
-    """One command."""
+    """One command. Its own `--help` shows the docstring of the function, or the help of the App."""
 
     name: str
-    at: str
-    """`module:function` or `module:app`."""
     help: str
+    """Its line in the help of them all."""
+    at: str
+    """`module:function` or `module:app`, in `towpath.cli`."""
     group: Group
 
 
 COMMANDS: Final = (
-    Command("run", "towpath.cli.app:run", "Run the node, in the foreground (`towpath run --help`).", _NODE),
-    Command("id", "towpath.cli.identities:app", "Show, save or bring in who this node is.", _NODE),
-    Command("config", "towpath.cli.configuration:app", "Show and change the settings of this node.", _NODE),
-    Command("service", "towpath.cli.service:app", "Let systemd run the node: at boot, watched and confined.", _NODE),
-    Command("status", "towpath.cli.queries:status", "Show what the node is doing.", _SEE),
-    Command("circuits", "towpath.cli.queries:circuits", "List the circuits that are open.", _SEE),
+    Command("run", "Run the node, in the foreground (`towpath run --help`).", "app:run", _NODE),
+    Command("id", "Show, save or bring in who this node is.", "identities:app", _NODE),
+    Command("config", "Show and change the settings of this node.", "configuration:app", _NODE),
+    Command("service", "Let systemd run the node: at boot, watched and confined.", "service:app", _NODE),
+    Command("completion", "Make a shell complete commands and options.", "completion:completion", _NODE),
+    Command("status", "Show what it is doing, and today's numbers.", "queries:status", _SEE),
+    Command("top", "Watch that live: bandwidth, limits, circuits, events.", "top:top", _SEE),
+    Command("circuits", "List the circuits that are open.", "queries:circuits", _SEE),
     Command(
-        "reservations",
-        "towpath.cli.queries:reservations",
-        "List the reservations that peers hold here, and those this node holds.",
-        _SEE,
+        "reservations", "List the reservations that peers hold here, and those it holds.", "queries:reservations", _SEE
     ),
-    Command("peers", "towpath.cli.queries:peers", "List the peers this node is connected to.", _SEE),
-    Command(
-        "relays",
-        "towpath.cli.queries:relays",
-        "List the relays this node knows, and why it uses them or not.",
-        _SEE,
-    ),
-    Command(
-        "share",
-        "towpath.cli.tunnels:share",
-        "Make a TCP service reachable through relays; prints the ticket for `open`.",
-        _REACH,
-    ),
-    Command(
-        "open",
-        "towpath.cli.tunnels:open_",
-        "Reach the service behind a ticket: listens here and carries every connection there.",
-        _REACH,
-    ),
-    Command("ping", "towpath.cli.ping:ping", "Measure the round trip to a peer, end to end.", _REACH),
+    Command("peers", "List the peers it is connected to.", "queries:peers", _SEE),
+    Command("relays", "List the relays it knows, and why it uses them or not.", "queries:relays", _SEE),
+    Command("mode", "Switch relaying for others on or off.", "switches:mode", _CHANGE),
+    Command("pause", "Stop relaying for a while, such as 2h.", "switches:pause", _CHANGE),
+    Command("resume", "End a pause.", "switches:resume", _CHANGE),
+    Command("limit", "Show or set the caps: rate, hour, day, month, circuits …", "limits:limit", _CHANGE),
+    Command("schedule", "Show or set when it relays, hour by hour of the week.", "week:app", _CHANGE),
+    Command("share", "Make a TCP service reachable through relays: prints a ticket.", "tunnels:share", _REACH),
+    Command("open", "Reach the service behind a ticket.", "tunnels:open_", _REACH),
+    Command("ping", "Measure the round trip to a peer, end to end.", "ping:ping", _REACH),
 )
 
 app = App(
@@ -81,11 +71,14 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for place, command in enumerate(COMMANDS):
-    app.command(command.at, name=command.name, help=command.help, group=command.group, sort_key=place)
+    app.command(f"towpath.cli.{command.at}", name=command.name, help=command.help, group=command.group, sort_key=place)
 
 
 def dispatch(words: Sequence[str]) -> int:
     """Runs one command; its exit code. UsageError when the words make no command."""
+    if any(words[:1] == [command.name] and not command.at.endswith(":app") for command in COMMANDS):
+        # Its own help is all that its docstring says.
+        app[words[0]].help = None
     try:
         code = app(list(words))
     except cyclopts.CycloptsError as e:

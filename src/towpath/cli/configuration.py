@@ -1,19 +1,17 @@
-"""`towpath config`: the settings of a data directory."""
+"""`towpath config`: the settings of a node, or of a data directory when none runs."""
 
 from __future__ import annotations
 
-import json
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from towpath.cli import UsageError
+from towpath.cli.changing import current, in_words, say, write
 from towpath.cli.options import Data, Json
 from towpath.cli.output import print_json, print_table
-from towpath.cli.places import data_directory
 from towpath.errors import SettingsError
 from towpath.settings import Settings
-from towpath.settings.schema import KEYS
-from towpath.settings.values import TomlValue
 
 __all__ = ["app"]
 
@@ -21,44 +19,49 @@ app = App(name="config", help="Show and change the settings of this node.")
 
 
 @app.command
-def show(*, data: Data = None, as_json: Json = False) -> None:
-    """List every setting: its value, and where it comes from."""
-    settings = Settings.load(data=data_directory(data))
+def show(
+    *,
+    origin: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Tell where each value comes from.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List every setting: those that the running node goes by, else those that the next one will.
+
+    A later source wins: the default of the mode, DIR/config.toml, the environment (TOWPATH_RELAY__MODE), --set on the
+    command line, a change while the node runs.
+    """
+    settings, running = current(data)
     if as_json:
-        print_json({name: settings.written(name) for name in KEYS})
+        print_json(
+            {key: {name: row[name] for name in ("value", "source")} for key, row in settings.items()}
+            if origin
+            else {key: row["value"] for key, row in settings.items()}
+        )
         return
-    rows = [{"key": name, "value": _text(settings.written(name)), "from": settings.source(name)} for name in KEYS]
-    print_table(rows, ("key", "value", "from"), "")
+    rows = [{"key": key, "value": in_words(row["value"]), "from": row["source"]} for key, row in settings.items()]
+    print_table(rows, ("key", "value", "from") if origin else ("key", "value"), "")
+    if origin:
+        print("\nA later source wins: default, config.toml, environment, --set, a change while the node runs.")
+        print("These are the settings " + ("that the running node goes by." if running else "of the next node."))
 
 
 @app.command
 def get(key: str, /, *, data: Data = None, as_json: Json = False) -> None:
     """Print the value of one setting."""
-    settings = Settings.load(data=data_directory(data))
     try:
-        value = settings.written(key)
+        Settings.load(environ={}).get(key)
     except SettingsError as e:
         raise UsageError(str(e)) from e
+    value = current(data)[0][key]["value"]
     if as_json:
         print_json({key: value})
     else:
-        print(_text(value))
+        print(in_words(value))
 
 
 @app.command(name="set")
 def change(key: str, value: str, /, *, data: Data = None, as_json: Json = False) -> None:
-    """Change one setting in DIR/config.toml; a running node takes it up when it is started again."""
-    from towpath.settings.file import change as change_file
-
-    directory = data_directory(data)
-    settings = change_file(directory, {key: value}, source="the command line")
-    if as_json:
-        print_json({key: settings.written(key)})
-        return
-    print(f"{key} = {_text(settings.written(key))}; a node that is running takes it up when it is started again.")
-    if any(later.name == key for later in settings.without_effect_yet()):
-        print(f"This version checks {key}, but does not act on it yet.")
-
-
-def _text(value: TomlValue) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """Change one setting: of the running node, at once where that is possible, and in DIR/config.toml."""
+    say(write(data, {key: value}), as_json=as_json)

@@ -1,12 +1,27 @@
-"""How commands print what they found: JSON, tables, and numbers as people read them. The only place that uses rich."""
+"""How commands print what they found: JSON, facts, tables, and numbers as people read them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-__all__ = ["duration", "print_json", "print_line", "print_table", "quantity", "truth"]
+__all__ = [
+    "columns",
+    "duration",
+    "print_facts",
+    "print_json",
+    "print_line",
+    "print_table",
+    "quantity",
+    "truth",
+    "waiting",
+]
+
+_NOBODY_LOOKS: Final = 1000
 
 
 def print_json(value: Any) -> None:
@@ -19,7 +34,32 @@ def print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], none: str) -> None:
+def columns() -> int:
+    """How wide the output is; very wide when nobody sees it, so that nothing is cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _NOBODY_LOOKS
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Shows on a terminal's stderr that something is waited for; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
+    """Names and values, one pair a line, the values under each other."""
+    shown = [(name, str(value)) for name, value in facts]
+    width = max((len(name) for name, _ in shown), default=0) + 2
+    for name, value in shown:
+        print(f"{name:{width}}{value}")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns_: Sequence[str], none: str) -> None:
     """Rows under the names of their columns, or the sentence `none`. Long lines are kept whole when nobody
     sees them.
     """
@@ -30,13 +70,13 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], none:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
+    for column in columns_:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(column, row.get(column)) for column in columns))
+        table.add_row(*(_cell(column, row.get(column)) for column in columns_))
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console.width = 1000
+        console.width = _NOBODY_LOOKS
     console.print(table)
 
 

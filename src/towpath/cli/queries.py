@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Final
 
+from towpath.cli.changing import position_in_words
 from towpath.cli.options import Data, Full, Json
-from towpath.cli.output import duration, print_json, print_table, quantity, truth
+from towpath.cli.output import columns, duration, print_facts, print_json, print_table, quantity, truth
 from towpath.cli.places import data_directory
+from towpath.cli.view import COUNTED, budget_lines, signs
 from towpath.control.client import ask
 from towpath.log import short_peer_id
 
@@ -56,32 +59,40 @@ def _rows(name: str, data: Path | None, *, as_json: bool, full: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = _COLUMNS.get(name) or [k for k in (found[0] if found else {}) if k not in _NOT_SHOWN]
-    print_table(found, columns, _NONE[name])
+    shown = _COLUMNS.get(name) or [k for k in (found[0] if found else {}) if k not in _NOT_SHOWN]
+    print_table(found, shown, _NONE[name])
 
 
 def status(*, data: Data = None, as_json: Json = False) -> None:
-    """Show what the node is doing."""
-    found: dict[str, Any] = ask(data_directory(data), "/v1/status")
+    """Show what the node is doing: whether it relays and why, today's numbers, and what is used of its limits.
+
+    `towpath top` shows it live; `towpath mode`, `pause` and `limit` change it.
+    """
+    directory = data_directory(data)
+    found: dict[str, Any] = ask(directory, "/v1/status")
     if as_json:
         print_json(found)
         return
-    why = f" ({found['why']})" if found.get("why") else ""
-    facts = [
-        ("mode", found["mode"]),
-        ("relaying", f"{found['state']}{why}"),
-        ("up for", duration(found["uptime_s"])),
-        ("peer id", found["peer_id"]),
-        ("relay id", found["relay_id"]),
-        *(("listens at", address) for address in found["addresses"]),
-        ("circuits", f"{found['circuits_now']} now, {found['circuits_today']} today"),
-        ("reservations", found["reservations_now"]),
-        ("relayed", f"{quantity(found['bytes_relayed_today'])} today, {quantity(found['bytes_relayed_total'])} in all"),
-        *((f"budget a {b['period']}", _budget(b)) for b in found["budget"]),
-        *_client(found["client"]),
-    ]
-    for name, value in facts:
-        print(f"{name:14}{value}")
+    now = [f"{found['circuits_now']} circuits", f"{found['reservations_now']} reservations"]
+    today = [f"{quantity(found['bytes_relayed_today'])} relayed", f"{found['circuits_today']} circuits"]
+    print_facts(
+        [
+            ("mode", found["mode"]),
+            ("relay", position_in_words(found)),
+            ("now", ", ".join(now)),
+            ("today", ", ".join(today)),
+            ("in all", f"{quantity(found['bytes_relayed_total'])} relayed"),
+            ("up for", duration(found["uptime_s"])),
+            *(("listens at", address) for address in found["addresses"]),
+            *_client(found["client"]),
+            ("peer id", found["peer_id"]),
+            ("relay id", found["relay_id"]),
+        ]
+    )
+    if found["budget"]:
+        print(f"\nUsed of the limits ({COUNTED}):")
+        for line in budget_lines(found["budget"], columns(), signs(sys.stdout.encoding)):
+            print(f"  {line}")
 
 
 def _client(client: dict[str, Any]) -> list[tuple[str, str]]:
@@ -90,11 +101,6 @@ def _client(client: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     hidden = truth(bool(client.get("ip_hidden")))
     return [("relays used", ", ".join(via) if isinstance(via, list) else str(via)), ("address hidden", hidden)]
-
-
-def _budget(budget: dict[str, Any]) -> str:
-    limit = budget["limit"]
-    return f"{quantity(budget['used'])} of {'unlimited' if limit is None else quantity(limit)}"
 
 
 def _short(value: Any) -> Any:
