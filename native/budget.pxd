@@ -29,6 +29,8 @@ cdef class Budget(Meter):
     cdef bint pressing                 # the rate was short lately
     cdef readonly bint exhausted       # the allowance is used up
     cdef public object on_exhausted
+    cdef public object on_waiting
+    cdef bint told_waiting
 
     cdef uint64_t quantum
     cdef int64_t issue                 # credit that keeps the pace, may be negative

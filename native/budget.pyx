@@ -107,6 +107,16 @@ cdef class Budget(Meter):
         self._judge()
         self.tick_soon()
 
+    def set_granted(self, received, sent):
+        """Socket bytes that may be received and sent before more is granted, from now on; None: any number. Replaces
+        what was set before. Where they end sockets wait and nothing is reset; on_waiting is called once, for more to be
+        granted."""
+        self.granted_received = end_of(self.received, received)
+        self.granted_sent = end_of(self.sent, sent)
+        self.told_waiting = False
+        self._judge()
+        self.tick_soon()
+
     def slow(self, Session session not None, bytes_per_second):
         """Holds the socket of one session to a rate of its own, each way; None: no longer. ValueError when it has no
         socket that this budget counts."""
@@ -171,7 +181,13 @@ cdef class Budget(Meter):
         return <uint32_t>min(max(n, <uint64_t>WINDOW_MIN), <uint64_t>WINDOW_MAX)
 
     cdef void _judge(self) noexcept:
-        self.limited = self.receive.rate != 0 or self.end_received != NEVER or self.end_sent != NEVER
+        self.limited = (
+            self.receive.rate != 0
+            or self.end_received != NEVER
+            or self.end_sent != NEVER
+            or self.granted_received != NEVER
+            or self.granted_sent != NEVER
+        )
         self.governs = self.near or self.pressing or 0 < self.receive.rate <= ALWAYS_BELOW
 
     # --- the tick ------------------------------------------------------------------------------
@@ -187,6 +203,12 @@ cdef class Budget(Meter):
             self.busy_ns = self.reactor.now_ns
             self._judge()
         self.tick_soon()
+
+    cdef void on_ungranted(self) noexcept:
+        if not self.told_waiting:
+            self.told_waiting = True
+            if self.on_waiting is not None:
+                self.reactor.loop.call_soon(self.on_waiting)
 
     cdef void on_tick(self) noexcept:
         if self.receive.rate:

@@ -22,6 +22,8 @@ cdef class Meter:
     cdef uint64_t turn                 # bytes a socket moves before the next one's turn
     cdef uint64_t end_received         # counters at which nothing more is moved
     cdef uint64_t end_sent
+    cdef uint64_t granted_received     # counters at which sockets wait until more is granted
+    cdef uint64_t granted_sent
     cdef uint64_t watch_received       # counters from which on_short is told
     cdef uint64_t watch_sent
     cdef object receiving              # deques of Pollables that wait for tokens,
@@ -37,8 +39,10 @@ cdef class Meter:
     cdef void was_sent(self, uint64_t n, Pace* own) noexcept
     cdef void hold(self, Pollable p, uint8_t what, Pace* own) noexcept
     cdef bint others_wait(self, uint8_t what) noexcept
+    cdef bint _ungranted(self, uint8_t what) noexcept
     cdef void _serve(self, object waiting, uint8_t what, tp_bucket* bucket, uint64_t until_ns) noexcept
     cdef void tick_soon(self) noexcept
     cdef bint at_rest(self) noexcept
     cdef void on_tick(self) noexcept
     cdef void on_short(self) noexcept
+    cdef void on_ungranted(self) noexcept

@@ -30,6 +30,7 @@ cdef class Meter:
     def __cinit__(self, Reactor reactor not None):
         self.reactor = reactor
         self.end_received = self.end_sent = NEVER
+        self.granted_received = self.granted_sent = NEVER
         self.watch_received = self.watch_sent = NEVER
         self.turn = NEVER
         self.receiving = deque()
@@ -44,6 +45,9 @@ cdef class Meter:
             self.on_short()
         if self.received >= self.end_received:
             return -1
+        if self.received >= self.granted_received:
+            self.on_ungranted()
+            return 0
         if own != NULL:
             most = tokens(&own.receive, self.reactor.now_ns, LEAST)
             if most == 0:
@@ -54,7 +58,7 @@ cdef class Meter:
             most = min(most, min(tokens(&self.receive, self.reactor.now_ns, LEAST), <int64_t>self.turn))
             if most == 0:
                 self.on_short()
-        return min(most, <int64_t>min(self.end_received - self.received, <uint64_t>AS_MUCH))
+        return min(most, <int64_t>min(min(self.end_received, self.granted_received) - self.received, <uint64_t>AS_MUCH))
 
     cdef int64_t may_send(self, Pace* own) noexcept:
         """The same of bytes to be sent."""
@@ -63,6 +67,9 @@ cdef class Meter:
             self.on_short()
         if self.sent >= self.end_sent:
             return -1
+        if self.sent >= self.granted_sent:
+            self.on_ungranted()
+            return 0
         if own != NULL:
             most = tokens(&own.send, self.reactor.now_ns, LEAST)
             if most == 0:
@@ -73,7 +80,7 @@ cdef class Meter:
             most = min(most, min(tokens(&self.send, self.reactor.now_ns, LEAST), <int64_t>self.turn))
             if most == 0:
                 self.on_short()
-        return min(most, <int64_t>min(self.end_sent - self.sent, <uint64_t>AS_MUCH))
+        return min(most, <int64_t>min(min(self.end_sent, self.granted_sent) - self.sent, <uint64_t>AS_MUCH))
 
     cdef void was_received(self, uint64_t n, Pace* own) noexcept:
         """Counts n received bytes against all limits; `received` itself is its caller's to raise."""
@@ -143,11 +150,20 @@ cdef class Meter:
         """Does nobody wait for the next tick?"""
         return not (self.receiving or self.sending or self.receiving_slowly or self.sending_slowly)
 
+    cdef bint _ungranted(self, uint8_t what) noexcept:
+        # Must whoever moves something wait until more is granted?
+        if what == RECEIVING:
+            return self.granted_received <= self.received < self.end_received
+        return self.granted_sent <= self.sent < self.end_sent
+
     cdef void _serve(self, object waiting, uint8_t what, tp_bucket* bucket, uint64_t until_ns) noexcept:
         # Once round for those with a pace of their own; in turns, as long as tokens are left, for the others.
         cdef Pollable p
         cdef object round_ = len(waiting)
         while waiting and round_:
+            if self._ungranted(what):
+                self.on_ungranted()
+                return
             if bucket == NULL:
                 round_ -= 1
             elif tokens(bucket, self.reactor.now_ns, LEAST) == 0 or self.reactor.clock_ns() > until_ns:
@@ -171,6 +187,10 @@ cdef class Meter:
 
     cdef void on_short(self) noexcept:
         """Somebody could move more than may be moved now."""
+        pass
+
+    cdef void on_ungranted(self) noexcept:
+        """Somebody waits until more is granted."""
         pass
 
 
