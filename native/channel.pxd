@@ -8,6 +8,7 @@ from towpath._native.reactor cimport Chunk, Pollable, Reactor, Timed
 cdef enum:
     QUEUE_HIGH = 262144        # sealed, unsent bytes of a channel above which streams are held back
     QUEUE_LOW = 65536          # and below which they go on
+    NOTED_FROM = 4096          # bytes that a socket moves before it is sampled: greetings and pings are no load
 
 
 cdef class Upper(Timed):
@@ -21,6 +22,11 @@ cdef class Opener:
     # Who waits for a channel's handshake.
     cdef void on_opened(self, Channel channel) noexcept
     cdef void on_open_failed(self, Channel channel, str why) noexcept
+
+
+cdef class Watch:
+    # Who samples the sockets that move bytes: linequality.
+    cdef void note(self, Channel c) noexcept
 
 
 cdef class Channel(Pollable):
@@ -89,6 +95,13 @@ cdef class SocketChannel(Channel):
     cdef void set_pace(self, uint64_t rate) noexcept
     cdef int64_t _may_receive(self) noexcept
     cdef void _watch(self) noexcept
+    cdef Watch watch                   # None: nobody samples it
+    cdef bint noted                    # it moved enough since its last sample, and the watch knows
+    cdef uint32_t moved                # bytes since then, both ways
+    cdef uint64_t sampled_ns           # its last sample, 0: none yet
+    cdef uint64_t sampled_acked        # what the kernel had counted by then
+    cdef uint64_t sampled_received
+    cdef inline void count(self, size_t n) noexcept
 
 
 cdef class MemoryChannel(Channel):

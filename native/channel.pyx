@@ -59,6 +59,14 @@ cdef class Opener:
         pass
 
 
+cdef class Watch:
+    """Who wants to know which sockets move bytes."""
+
+    cdef void note(self, Channel c) noexcept:
+        """c moved NOTED_FROM bytes since it was sampled last; once until the next sample."""
+        pass
+
+
 @cython.no_gc
 cdef class Channel(Pollable):
     """Base of all channels; subclasses say how bytes are transmitted and what closing means."""
@@ -513,6 +521,7 @@ cdef class SocketChannel(Channel):
                 self._watch()
             elif not self.interest & EPOLLIN:
                 self._watch()      # the limit is gone for which it was held
+        self.count(n)
         if have:
             memcpy(at, self.partial + HEADROOM, have)
             self._drop_partial()
@@ -567,7 +576,15 @@ cdef class SocketChannel(Channel):
         self.full = <size_t>sent < most
         if limited and most < n and not self.full:
             meter.hold(self, SENDING, self.pace)
+        self.count(sent)
         return sent
+
+    cdef inline void count(self, size_t n) noexcept:
+        if self.watch is not None and not self.noted:
+            self.moved += <uint32_t>n
+            if self.moved >= NOTED_FROM:
+                self.noted = True
+                self.watch.note(self)
 
     cdef void waiting_to_send(self, bint waiting) noexcept:
         self.full = waiting
@@ -604,6 +621,7 @@ cdef class SocketChannel(Channel):
         return self.rtt_least_us
 
     cdef void shut(self) noexcept:
+        self.watch = None
         if self.fd >= 0:
             self.reactor.unregister(self)
             close(self.fd)

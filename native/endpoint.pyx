@@ -24,8 +24,8 @@ from towpath._native.ping import PingProtocol
 from towpath._native.reactor cimport HEADROOM, Pollable, Reactor
 from towpath._native.session cimport Session, SessionOwner, Stream
 from towpath._native.system cimport (
-    ECONNABORTED, EINPROGRESS, EINTR, EMFILE, ENFILE, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
-    accept4, close, errno, sockaddr, sockaddr_storage, socklen_t,
+    ECONNABORTED, EINPROGRESS, EINTR, EMFILE, ENFILE, EPOLLIN, IP_TOS, IPPROTO_IP, IPPROTO_IPV6, IPV6_TCLASS,
+    SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, close, errno, setsockopt, sockaddr, sockaddr_storage, socklen_t,
 )
 
 cdef enum:
@@ -181,6 +181,26 @@ cdef class Endpoint(SessionOwner):
 
     # --- connections -------------------------------------------------------------------------
 
+    cdef list socket_channels(self):
+        # Those that exist now, handshakes under way included.
+        cdef Session session
+        cdef list found = [c for c in list(self.handshaking) + list(self.dialing) if isinstance(c, SocketChannel)]
+        for peer in self.peers.values():
+            for session in peer.sessions:
+                if isinstance(session.channel, SocketChannel):
+                    found.append(session.channel)
+        return found
+
+    def set_traffic_class(self, int traffic_class):
+        """Marks the packets of all its sockets, those there are and those to come (DSCP in the upper six bits)."""
+        cdef SocketChannel c
+        cdef Listener listener
+        self.traffic_class = traffic_class
+        for listener in self.listeners:
+            mark(listener.fd, traffic_class)
+        for c in self.socket_channels():
+            mark(c.fd, traffic_class)
+
     def listen(self, str host not None, int port, bint reuse_port=False):
         """Listens on an IP address; returns the bound port. OSError when it is taken."""
         cdef Listener listener
@@ -193,6 +213,8 @@ cdef class Endpoint(SessionOwner):
             if reuse_port:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             set_options(s)
+            if self.traffic_class:
+                mark(s.fileno(), self.traffic_class)
             s.setblocking(False)
             s.bind((host, port))
             s.listen(4096)
@@ -220,6 +242,7 @@ cdef class Endpoint(SessionOwner):
         c.remote = remote
         c.reactor = self.reactor
         c.meter = self.budget
+        c.watch = self.watch
         try:
             self.reactor.register(c, EPOLLIN)
         except OSError:
@@ -241,6 +264,8 @@ cdef class Endpoint(SessionOwner):
         s = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             set_options(s)
+            if self.traffic_class:
+                mark(s.fileno(), self.traffic_class)
             r = s.connect_ex((host, port))
             if r not in (0, EINPROGRESS):
                 raise OSError(r, os.strerror(r))
@@ -250,6 +275,7 @@ cdef class Endpoint(SessionOwner):
             c.expected_peer = expected_peer
             c.reactor = self.reactor
             c.meter = self.budget
+            c.watch = self.watch
             self.reactor.register(c, EPOLLIN)
         except BaseException:
             s.close()
@@ -400,6 +426,12 @@ def set_options(s):
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+
+
+cdef void mark(int fd, int traffic_class) noexcept:
+    # One of the two is refused, depending on the family; accepted sockets inherit it from their listener.
+    setsockopt(fd, IPPROTO_IP, IP_TOS, &traffic_class, sizeof(traffic_class))
+    setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &traffic_class, sizeof(traffic_class))
 
 
 def pack_remote(str host not None, int port):

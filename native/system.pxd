@@ -35,6 +35,7 @@ cdef extern from "<sys/socket.h>" nogil:
     enum: MSG_NOSIGNAL
     enum: SOL_SOCKET
     enum: SO_ERROR
+    enum: SO_MAX_PACING_RATE
     ctypedef unsigned int socklen_t
     struct sockaddr:
         uint16_t sa_family
@@ -49,12 +50,21 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from "<netinet/in.h>" nogil:
     enum: IPPROTO_TCP
+    enum: IPPROTO_IP
+    enum: IPPROTO_IPV6
+    enum: IP_TOS
+    enum: IPV6_TCLASS
 
 cdef extern from "<linux/tcp.h>" nogil:
     enum: TCP_NODELAY
     enum: TCP_INFO
+    enum: TCP_NOTSENT_LOWAT
     struct tcp_info:
-        uint32_t tcpi_min_rtt
+        uint32_t tcpi_rtt              # microseconds, smoothed
+        uint32_t tcpi_rttvar           # its mean deviation
+        uint32_t tcpi_min_rtt          # the least of the last minutes
+        uint64_t tcpi_bytes_acked
+        uint64_t tcpi_bytes_received
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)

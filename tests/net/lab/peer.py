@@ -1,0 +1,58 @@
+"""One end of a circuit, as a process on a host of the lab.
+
+    target RELAY          reserves there and takes whatever comes
+    dialer CIRCUIT        sends over the circuit as much as it takes
+
+Prints {"peer": its id} when it is ready and, for each line of its standard input, {"moved": bytes so far}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import uvloop
+
+from towpath import Node, Settings, Stream
+
+PROTOCOL = "/load/1"
+_PIECE = bytes(65536)
+
+
+class _Peer:
+    def __init__(self) -> None:
+        self.moved = 0
+
+    async def take(self, stream: Stream) -> None:
+        while data := await stream.read(262144):
+            self.moved += len(data)
+
+    async def send(self, stream: Stream) -> None:
+        while True:
+            stream.write(_PIECE)
+            await stream.drain()
+            self.moved += len(_PIECE)
+
+
+async def _main(role: str, address: str) -> None:
+    peer = _Peer()
+    sending: asyncio.Task[None] | None = None
+    stdin = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    async with Node(Settings.load({})) as node:
+        if role == "target":
+            node.set_stream_handler(PROTOCOL, peer.take)
+            await node.reserve(address)
+        else:
+            stream = await node.connect_to_peer_via_relay(address, PROTOCOL)
+            sending = asyncio.create_task(peer.send(stream))
+        print(json.dumps({"peer": node.peer_id}), flush=True)
+        while await stdin.readline():
+            print(json.dumps({"moved": peer.moved}), flush=True)
+        if sending is not None:
+            sending.cancel()
+
+
+if __name__ == "__main__":
+    uvloop.run(_main(*sys.argv[1:]))
