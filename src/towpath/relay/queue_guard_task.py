@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from towpath._native.linequality import LineWatch, pace
 from towpath.log import get_logger
@@ -13,12 +13,11 @@ from towpath.relay.first_hop import FirstHop
 from towpath.relay.queue_guard import Decision, QueueGuard, Sample
 
 if TYPE_CHECKING:
-    from towpath._native.budget import Budget
     from towpath._native.endpoint import Endpoint
     from towpath._native.linequality import Row
     from towpath._native.session import Session
 
-__all__ = ["LOW_EFFORT", "Guard"]
+__all__ = ["LOW_EFFORT", "Guard", "Slowing"]
 
 LOW_EFFORT: Final = 0x04
 """The traffic class of relayed packets: DSCP LE (RFC 8622), lower effort. Networks that know it carry it last."""
@@ -32,6 +31,13 @@ _CHANGE: Final = 0.02
 _log = get_logger("queue_guard")
 
 
+class Slowing(Protocol):
+    """What the guard needs of the budget."""
+
+    def slow(self, session: Session, bytes_per_second: float | None, /) -> None:
+        """Holds one session's socket to a rate of its own; None: no longer."""
+
+
 class Guard:
     """Guards the line of `endpoint`, the relay's, between `start` and `stop`.
 
@@ -43,7 +49,7 @@ class Guard:
     def __init__(
         self,
         endpoint: Endpoint,
-        budget: Budget,
+        budget: Slowing,
         cap: Callable[[], float | None],
         told: Callable[[float | None, str], None],
         *,

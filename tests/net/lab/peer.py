@@ -1,7 +1,7 @@
 """One end of a circuit, as a process on a host of the lab.
 
     target RELAY          reserves there and takes whatever comes
-    dialer CIRCUIT        sends over the circuit as much as it takes
+    dialer CIRCUIT COUNT  sends over so many circuits, of as many nodes, as much as they take
 
 Prints {"peer": its id} when it is ready and, for each line of its standard input, {"moved": bytes so far}.
 """
@@ -9,6 +9,7 @@ Prints {"peer": its id} when it is ready and, for each line of its standard inpu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 
@@ -35,23 +36,25 @@ class _Peer:
             self.moved += len(_PIECE)
 
 
-async def _main(role: str, address: str) -> None:
+async def _main(role: str, address: str, count: str = "1") -> None:
     peer = _Peer()
-    sending: asyncio.Task[None] | None = None
+    sending: list[asyncio.Task[None]] = []
     stdin = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
-    async with Node(Settings.load({})) as node:
-        if role == "target":
-            node.set_stream_handler(PROTOCOL, peer.take)
-            await node.reserve(address)
-        else:
-            stream = await node.connect_to_peer_via_relay(address, PROTOCOL)
-            sending = asyncio.create_task(peer.send(stream))
+    async with contextlib.AsyncExitStack() as nodes:
+        for _ in range(int(count)):
+            node = await nodes.enter_async_context(Node(Settings.load({})))
+            if role == "target":
+                node.set_stream_handler(PROTOCOL, peer.take)
+                await node.reserve(address)
+            else:
+                stream = await node.connect_to_peer_via_relay(address, PROTOCOL)
+                sending.append(asyncio.create_task(peer.send(stream)))
         print(json.dumps({"peer": node.peer_id}), flush=True)
         while await stdin.readline():
             print(json.dumps({"moved": peer.moved}), flush=True)
-        if sending is not None:
-            sending.cancel()
+        for task in sending:
+            task.cancel()
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ class Relay:
 class Peer:
     """One end of a circuit (tests/net/lab/peer.py) on a host."""
 
-    def __init__(self, host: Host, role: str, address: str) -> None:
-        self.process = host.python("tests.net.lab.peer", role, address)
+    def __init__(self, host: Host, role: str, address: str, count: int = 1) -> None:
+        self.process = host.python("tests.net.lab.peer", role, address, str(count))
         self.id: str = _line(self.process)["peer"]
 
     def moved(self) -> int:
@@ -45,10 +45,10 @@ class Peer:
         return count
 
 
-def connect(dialing: Host, relay: Relay, receiving: Host) -> tuple[Peer, Peer]:
-    """A circuit that sends as much as goes from one host through the relay to the other: (dialer, target)."""
+def connect(dialing: Host, relay: Relay, receiving: Host, circuits: int = 1) -> tuple[Peer, Peer]:
+    """Circuits that send as much as goes from one host through the relay to a peer on the other: (dialer, target)."""
     target = Peer(receiving, "target", relay.address)
-    return Peer(dialing, "dialer", f"{relay.address}/p2p-circuit/p2p/{target.id}"), target
+    return Peer(dialing, "dialer", f"{relay.address}/p2p-circuit/p2p/{target.id}", circuits), target
 
 
 def _line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
