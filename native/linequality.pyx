@@ -13,7 +13,8 @@ from towpath._native.channel cimport Channel, SocketChannel, Watch
 from towpath._native.endpoint cimport Endpoint
 from towpath._native.session cimport Session
 from towpath._native.system cimport (
-    IPPROTO_TCP, SO_MAX_PACING_RATE, SOL_SOCKET, TCP_INFO, TCP_NOTSENT_LOWAT, getsockopt, setsockopt, socklen_t, tcp_info,
+    IPPROTO_TCP, SO_MAX_PACING_RATE, SOL_SOCKET, TCP_INFO, TCP_NOTSENT_LOWAT, getsockopt, setsockopt, socklen_t,
+    tcp_info,
 )
 
 cdef enum:
@@ -59,8 +60,8 @@ cdef class LineWatch(Watch):
         """Rows of at most `most` sockets that moved bytes since their last sample; the others come first next time.
 
         A row: (session, network prefix of the other end (/24 or /48), smoothed round trip, least round trip of the last
-        minutes, mean deviation (microseconds each), bytes acknowledged and bytes received since the last sample, seconds
-        since the last sample or 0.0 when there was none).
+        minutes, mean deviation (microseconds each), bytes acknowledged and bytes received since the last sample,
+        seconds since the last sample or 0.0 when there was none).
         """
         cdef list rows = []
         cdef SocketChannel c

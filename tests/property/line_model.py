@@ -1,7 +1,7 @@
 """A model of TCP flows over lines, for tests of the queue guard: fluid, deterministic, in steps of 5 ms.
 
-A flow that nobody slows fills its queue up to the buffer, as loss-based congestion control does; a slowed one sends at its
-rate. Every flow crosses our uplink and may cross a slow line of its own. Queues are first come, first served.
+A flow that nobody slows fills its queue up to the buffer, as loss-based congestion control does; a slowed one sends at
+its rate. Every flow crosses our uplink and may cross a slow line of its own. Queues are first come, first served.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from collections.abc import Hashable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from towpath.relay.queue_guard import Decision, QueueGuard, Sample, Tuning
 
 from tests.property.line_model import STEP, Flow, Line, Net
+from towpath.relay.queue_guard import Decision, QueueGuard, Sample, Tuning
 
 T = Tuning()
 MBIT = 125_000.0
@@ -31,7 +31,9 @@ ticks = st.lists(
 
 
 @given(ticks)
-def test_rates_stay_within_what_was_delivered_and_above_the_floor(told: list[tuple[float, list[Sample], float | None]]):
+def test_rates_stay_within_what_was_delivered_and_above_the_floor(
+    told: list[tuple[float, list[Sample], float | None]],
+) -> None:
     guard = QueueGuard()
     now = fastest = 0.0
     for elapsed, samples, first_hop in told:
@@ -47,7 +49,7 @@ def test_rates_stay_within_what_was_delivered_and_above_the_floor(told: list[tup
 
 
 @given(ticks)
-def test_who_has_no_delay_is_never_slowed(told: list[tuple[float, list[Sample], float | None]]):
+def test_who_has_no_delay_is_never_slowed(told: list[tuple[float, list[Sample], float | None]]) -> None:
     guard = QueueGuard()
     now = 0.0
     late: set[Hashable] = set()
@@ -61,7 +63,7 @@ def test_who_has_no_delay_is_never_slowed(told: list[tuple[float, list[Sample], 
 @given(ticks, st.lists(rows, min_size=1, max_size=25))
 def test_one_socket_changes_nothing_for_those_that_send(
     told: list[tuple[float, list[Sample], float | None]], others: list[Sample]
-):
+) -> None:
     # Whatever the peers of one network do, the others' rates are the same as without them, but for the relay's as a
     # whole, which takes several networks.
     alone, beside = QueueGuard(), QueueGuard()
@@ -77,7 +79,7 @@ def test_one_socket_changes_nothing_for_those_that_send(
 
 
 @given(ticks)
-def test_everything_is_lifted_once_nothing_moves(told: list[tuple[float, list[Sample], float | None]]):
+def test_everything_is_lifted_once_nothing_moves(told: list[tuple[float, list[Sample], float | None]]) -> None:
     guard = QueueGuard()
     now = 0.0
     for elapsed, samples, first_hop in told:
@@ -102,19 +104,19 @@ def _after(samples: list[Sample], seconds: float = 3.0, first_hop: float | None 
     return decision
 
 
-def test_two_late_networks_slow_their_own_sockets_and_not_the_relay():
+def test_two_late_networks_slow_their_own_sockets_and_not_the_relay() -> None:
     decision = _after([_sample("a", 0.1), _sample("b", 0.1)])
     assert set(decision.sending) == {"a", "b"}
     assert decision.line_rate is None
 
 
-def test_three_late_networks_slow_the_relay_and_the_reason_is_said():
+def test_three_late_networks_slow_the_relay_and_the_reason_is_said() -> None:
     decision = _after([_sample("a", 0.1), _sample("b", 0.1), _sample("c", 0.1)])
     assert decision.line_rate is not None
     assert "3 networks" in decision.why
 
 
-def test_a_network_counts_once_and_with_its_best_socket():
+def test_a_network_counts_once_and_with_its_best_socket() -> None:
     late = [_sample(f"late{k}", 0.2, prefix=b"one") for k in range(5)]
     assert _after([*late, _sample("a", 0.0), _sample("b", 0.0)]).line_rate is None
     good = [_sample(f"good{k}", 0.0, prefix=bytes([k])) for k in range(3)]
@@ -122,14 +124,14 @@ def test_a_network_counts_once_and_with_its_best_socket():
     assert _after([*good, *bad]).line_rate is None
 
 
-def test_a_late_first_hop_slows_the_relay():
+def test_a_late_first_hop_slows_the_relay() -> None:
     decision = _after([_sample("a", 0.0)], first_hop=0.1)
     assert decision.line_rate is not None
     assert "first hop" in decision.why
     assert not decision.sending
 
 
-def test_a_receiving_socket_answers_for_what_the_uplink_does_not_explain():
+def test_a_receiving_socket_answers_for_what_the_uplink_does_not_explain() -> None:
     feeding = _sample("feeding", 0.1, received=60_000)
     assert _after([feeding]).receiving.keys() == {"feeding"}
     assert not _after([feeding, _sample("fed", 0.1)]).receiving
@@ -137,7 +139,7 @@ def test_a_receiving_socket_answers_for_what_the_uplink_does_not_explain():
 
 
 @pytest.mark.parametrize(("mbit", "base", "flows"), [(1, 0.05, 2), (10, 0.005, 1), (10, 0.2, 5), (100, 0.05, 2)])
-def test_the_queue_stays_short_and_the_line_used(mbit: int, base: float, flows: int):
+def test_the_queue_stays_short_and_the_line_used(mbit: int, base: float, flows: int) -> None:
     uplink = Line(mbit * MBIT)
     net = Net(uplink, [Flow(str(k), bytes([k]), base) for k in range(flows)])
     net.run(20)
@@ -147,14 +149,14 @@ def test_the_queue_stays_short_and_the_line_used(mbit: int, base: float, flows: 
     assert min(flow.acked for flow in net.flows) > 0.8 / flows * uplink.crossed
 
 
-def test_without_the_guard_the_model_shows_the_full_queue():
+def test_without_the_guard_the_model_shows_the_full_queue() -> None:
     net = Net(Line(10 * MBIT), [Flow("one", b"a")], guarded=False)
     net.run(10)
     assert statistics.median(net.delays) > 0.2
 
 
 @pytest.mark.parametrize(("lie", "at", "honest"), [(0.04, 2.0, 1), (0.2, 0.5, 3), (1.0, 1.0, 2)])
-def test_a_peer_that_delays_on_purpose_slows_itself_alone(lie: float, at: float, honest: int):
+def test_a_peer_that_delays_on_purpose_slows_itself_alone(lie: float, at: float, honest: int) -> None:
     liar = Flow("liar", b"liar")
     net = Net(Line(100 * MBIT), [liar, *(Flow(str(k), bytes([k]), demand=2 * MBIT) for k in range(honest))])
     net.run(at)
@@ -170,7 +172,7 @@ def test_a_peer_that_delays_on_purpose_slows_itself_alone(lie: float, at: float,
         assert flow.acked - acked > 0.97 * 3 * flow.demand
 
 
-def test_a_peer_on_a_slow_line_of_its_own_slows_itself_alone():
+def test_a_peer_on_a_slow_line_of_its_own_slows_itself_alone() -> None:
     slow = Flow("slow", b"slow", line=Line(MBIT, buffer=1.0))
     quick = Flow("quick", b"quick", demand=5 * MBIT)
     net = Net(Line(10 * MBIT), [slow, quick])
@@ -182,7 +184,7 @@ def test_a_peer_on_a_slow_line_of_its_own_slows_itself_alone():
     assert quick.acked - before[1] > 0.97 * 10 * quick.demand
 
 
-def test_the_relay_yields_to_its_owner_and_recovers_after():
+def test_the_relay_yields_to_its_owner_and_recovers_after() -> None:
     # The owner's own upload fills the queue, and goes.
     owner = Flow("owner", b"owner")
     relayed = Flow("relayed", b"relayed")

@@ -1,9 +1,9 @@
 """How late the first hops of our own line answer: probes that expire on the way, and what the kernel says of them.
 
 A datagram that may travel one hop, and one that may travel two, are sent towards a peer: the first comes as far as the
-router at home, the second as far as the provider's end of the line, and neither reaches the peer. Routers answer with an ICMP
-message, which the socket's error queue holds with the time of its arrival; that needs no privilege. Routers that do not
-answer leave the matter unknown.
+router at home, the second as far as the provider's end of the line, and neither reaches the peer. Routers answer with
+an ICMP message, which the socket's error queue holds with the time of its arrival; that needs no privilege. Routers
+that do not answer leave the matter unknown.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class FirstHop:
     def __init__(self, address: str) -> None:
         six = ":" in address
         self.address = address
-        self._socket = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(
+            socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        )
         self._level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
         self._ttl = socket.IPV6_UNICAST_HOPS if six else socket.IP_TTL
         try:

@@ -1,20 +1,20 @@
 """How fast each socket may send, so that relaying never fills a line's own queue: a pure policy, fed samples and times.
 
-A queue shows as delay: a socket's smoothed round trip above its least. The law is LEDBAT's aim (RFC 6817: hold the delay
-at a target below what people notice, yield to others) with BBR's means (pace at what was seen to be delivered):
+A queue shows as delay: a socket's smoothed round trip above its least. The law is LEDBAT's aim (RFC 6817: hold the
+delay at a target below what people notice, yield to others) with BBR's means (pace at what was seen to be delivered):
 
     rate = delivered · (1 + gain · (target − delay))
 
-While a queue stands, what is delivered is the socket's share of the line, so the delay settles near the target whatever the
-line's speed, and halving the rate drains even a full queue within twice its length. Without a queue the rate grows from
-what is delivered, so that it can never run far ahead of it.
+While a queue stands, what is delivered is the socket's share of the line, so the delay settles near the target whatever
+the line's speed, and halving the rate drains even a full queue within twice its length. Without a queue the rate grows
+from what is delivered, so that it can never run far ahead of it.
 
 - Each socket is judged by its own delay and slowed alone. So one peer on a bad line, or one that delays its
   acknowledgements on purpose, slows itself.
 - The whole relay steps down only when the median over at least three network prefixes, each counting once and with the
   best of its sockets within the last second, shows a queue, or when the line's first hop does.
-- A queue towards us shows in every round trip, too: a socket that mostly receives answers only for what its delay exceeds
-  that of the best sending socket.
+- A socket that mostly receives fills the queue towards us, if any; our acknowledgements wait in the uplink's queue, too.
+  So it answers only for what its delay exceeds that of the best sending socket.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The queue guard at work: samples the relay's sockets while bytes move, asks the policy, and sets the sockets' pace."""
+"""The queue guard at work: samples the relay's sockets while bytes move, asks the policy, sets the sockets' pace."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from towpath.relay.queue_guard import Decision, QueueGuard, Sample
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
-    from towpath._native.linequality import Row
     from towpath._native.session import Session
+
+    Row = tuple[Session, bytes, int, int, int, int, int, float]
 
 __all__ = ["LOW_EFFORT", "Guard", "Slowing"]
 
@@ -41,9 +42,9 @@ class Slowing(Protocol):
 class Guard:
     """Guards the line of `endpoint`, the relay's, between `start` and `stop`.
 
-    Sockets are slowed here; the relay as a whole by `told(rate, why)`, which is called with what its sockets may receive
-    together (bytes a second, None: no bound) whenever that changes. `cap()` is the rate that holds without the guard: what is
-    not below it is not told. `first_hop` False sends no probes.
+    Sockets are slowed here; the relay as a whole by `told(rate, why)`, which is called with what its sockets may
+    receive together (bytes a second, None: no bound) whenever that changes. `cap()` is the rate that holds without the
+    guard: what is not below it is not told. `first_hop` False sends no probes.
     """
 
     def __init__(

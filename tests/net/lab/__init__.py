@@ -1,8 +1,8 @@
 """A network on one machine, for tests: hosts in namespaces of their own, lines with queues and delays between them.
 
-`with Lab() as lab` makes hosts and links; everything in it ends with the block. `home_line` builds the usual case: a home
-with a slow line before the rest of the world. `Relay`, `Peer` and `connect` are processes on hosts. Needs root and
-iproute2; without them the calling test is skipped.
+`with Lab() as lab` makes hosts and links; everything in it ends with the block. `home_line` builds the usual case: a
+home with a slow line before the rest of the world. `Relay`, `Peer` and `connect` are processes on hosts. Needs root
+and iproute2; without them the calling test is skipped.
 """
 
 from tests.net.lab.delay import Delay

@@ -42,8 +42,9 @@ def home_line(
     world: int = 2,
     delay_s: float | None = None,
 ) -> Home:
-    """Builds a home whose line carries `up` bytes per second out and `down` in (None: no bound), with queues of `buffer_s`
-    seconds, and `world` hosts beyond it. With `delay_s`, their links take so long there and back, and can be changed."""
+    """Builds a home whose line carries `up` bytes per second out and `down` in (None: no bound), with queues of
+    `buffer_s` seconds, and `world` hosts beyond it. With `delay_s`, their links take so long there and back, and can be
+    changed."""
     router, provider = lab.host("router", router=True), lab.host("provider", router=True)
     relay, owner = lab.host("relay"), lab.host("owner")
     uplink, downlink = lab.link(router, provider, _LINE)

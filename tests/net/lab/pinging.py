@@ -1,4 +1,4 @@
-"""ICMP echo from a host of the lab, timed by the kernel's stamps, so that a busy machine does not show as a slow line."""
+"""ICMP echo from a host of the lab, timed by the kernel, so that a busy machine does not show as a slow line."""
 
 from __future__ import annotations
 

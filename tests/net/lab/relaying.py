@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from tests.net.lab.namespaces import Host
 
-_ALWAYS: Final = MappingProxyType({"discovery.mdns": "false", "discovery.dht": "false", "network.port_mapping": "false"})
+_ALONE: Final = {"discovery.mdns": "false", "discovery.dht": "false", "network.port_mapping": "false"}
 
 
 class Relay:
-    """`towpath run --mode MODE` on a host, at its address and `port`; settings as `--set` takes them."""
+    """`towpath run --mode MODE` on a host, at its address and `port`, with `settings` as `--set` takes them."""
 
-    def __init__(self, host: Host, data: Path, *, mode: str = "dedicated", port: int = 4001, **settings: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        data: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        mode: str = "dedicated",
+        port: int = 4001,
+    ) -> None:
         command: list[str | Path] = [sys.executable, "-m", "towpath", "run", "--mode", mode, "--json", "--no-web"]
         command += ["--listen", f"/ip4/{host.address}/tcp/{port}", "--data", data]
-        for key, value in (_ALWAYS | {k.replace("__", "."): v for k, v in settings.items()}).items():
+        for key, value in (_ALONE | dict(settings or {})).items():
             command += ["--set", f"{key}={value}"]
         self.process = host.start(command, stdout=subprocess.PIPE)
         ready = _line(self.process)

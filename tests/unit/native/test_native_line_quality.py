@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
+from tests.unit.nodes import echo
 from towpath._native.appstream import AppStream
 from towpath._native.endpoint import Endpoint
 from towpath._native.linequality import LineWatch, pace
@@ -16,8 +18,6 @@ from towpath._native.reactor import Reactor
 from towpath._native.session import Session
 from towpath.client.relaying import open_stream
 from towpath.stream import Stream
-
-from tests.unit.nodes import echo
 
 ECHO = "/echo/1"
 KIB = 1 << 10
@@ -150,7 +150,11 @@ def marks(family: int) -> Iterator[int]:
         except OSError:
             continue
         with s:
-            if s.family == family and s.type == socket.SOCK_STREAM and not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            if (
+                s.family == family
+                and s.type == socket.SOCK_STREAM
+                and not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            ):
                 if family == socket.AF_INET6:
                     yield s.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
                 else:
