@@ -24,7 +24,7 @@ cdef class Opener:
     cdef void on_open_failed(self, Channel channel, str why) noexcept
 
 
-cdef class Watch:
+cdef class Observer:
     # Who samples the sockets that move bytes: linequality.
     cdef void note(self, Channel c) noexcept
 
@@ -95,8 +95,8 @@ cdef class SocketChannel(Channel):
     cdef void set_pace(self, uint64_t rate) noexcept
     cdef int64_t _may_receive(self) noexcept
     cdef void _watch(self) noexcept
-    cdef Watch watch                   # None: nobody samples it
-    cdef bint noted                    # it moved enough since its last sample, and the watch knows
+    cdef Observer observer             # None: nobody samples it
+    cdef bint noted                    # it moved enough since its last sample, and the observer knows
     cdef uint32_t moved                # bytes since then, both ways
     cdef uint64_t sampled_ns           # its last sample, 0: none yet
     cdef uint64_t sampled_acked        # what the kernel had counted by then

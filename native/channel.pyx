@@ -59,7 +59,7 @@ cdef class Opener:
         pass
 
 
-cdef class Watch:
+cdef class Observer:
     """Who wants to know which sockets move bytes."""
 
     cdef void note(self, Channel c) noexcept:
@@ -580,11 +580,11 @@ cdef class SocketChannel(Channel):
         return sent
 
     cdef inline void count(self, size_t n) noexcept:
-        if self.watch is not None and not self.noted:
+        if self.observer is not None and not self.noted:
             self.moved += <uint32_t>n
             if self.moved >= NOTED_FROM:
                 self.noted = True
-                self.watch.note(self)
+                self.observer.note(self)
 
     cdef void waiting_to_send(self, bint waiting) noexcept:
         self.full = waiting
@@ -621,7 +621,7 @@ cdef class SocketChannel(Channel):
         return self.rtt_least_us
 
     cdef void shut(self) noexcept:
-        self.watch = None
+        self.observer = None
         if self.fd >= 0:
             self.reactor.unregister(self)
             close(self.fd)

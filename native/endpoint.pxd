@@ -1,7 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from towpath._native.budget cimport Budget
-from towpath._native.channel cimport Channel, Watch
+from towpath._native.channel cimport Channel, Observer
 from towpath._native.handshake cimport Identity
 from towpath._native.hop cimport Relay
 from towpath._native.identify cimport IdentifyProtocol
@@ -38,7 +38,7 @@ cdef class Endpoint(SessionOwner):
     cdef str agent
     cdef list addresses
     cdef readonly bint closed
-    cdef Watch watch                   # of its sockets, None: nobody samples them
+    cdef Observer observer             # of its sockets, None: nobody samples them
     cdef int traffic_class             # of their packets (IP_TOS, IPV6_TCLASS)
     cdef void accept(self, int fd, bytes remote) noexcept
     cdef object _expect(self, Channel c)

@@ -242,7 +242,7 @@ cdef class Endpoint(SessionOwner):
         c.remote = remote
         c.reactor = self.reactor
         c.meter = self.budget
-        c.watch = self.watch
+        c.observer = self.observer
         try:
             self.reactor.register(c, EPOLLIN)
         except OSError:
@@ -275,7 +275,7 @@ cdef class Endpoint(SessionOwner):
             c.expected_peer = expected_peer
             c.reactor = self.reactor
             c.meter = self.budget
-            c.watch = self.watch
+            c.observer = self.observer
             self.reactor.register(c, EPOLLIN)
         except BaseException:
             s.close()

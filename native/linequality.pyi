@@ -2,12 +2,12 @@ from collections.abc import Callable
 
 from typing_extensions import disjoint_base
 
-from towpath._native.channel import Watch
+from towpath._native.channel import Observer
 from towpath._native.endpoint import Endpoint
 from towpath._native.session import Session
 
 @disjoint_base
-class LineWatch(Watch):
+class LineWatch(Observer):
     on_moving: Callable[[], None] | None
     def __init__(self, endpoint: Endpoint) -> None: ...
     @property

@@ -9,7 +9,7 @@ from collections import deque
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from towpath._native.channel cimport Channel, SocketChannel, Watch
+from towpath._native.channel cimport Channel, SocketChannel, Observer
 from towpath._native.endpoint cimport Endpoint
 from towpath._native.session cimport Session
 from towpath._native.system cimport (
@@ -23,7 +23,7 @@ cdef enum:
     IP4 = 0x04                 # first byte of a multiaddr
 
 
-cdef class LineWatch(Watch):
+cdef class LineWatch(Observer):
     """Samples the sockets of `endpoint` between `start` and `stop`. `on_moving()` is called when, after a sample that
     left none, a socket has bytes to tell of: at most once a sample."""
 
@@ -35,19 +35,19 @@ cdef class LineWatch(Watch):
         """Watches the sockets there are and those to come."""
         cdef SocketChannel c
         self.watching = True
-        self.endpoint.watch = self
+        self.endpoint.observer = self
         for c in self.endpoint.socket_channels():
-            c.watch = self
+            c.observer = self
 
     def stop(self):
         """Watches none any more."""
         cdef SocketChannel c
         self.watching = False
-        if self.endpoint.watch is self:
-            self.endpoint.watch = None
+        if self.endpoint.observer is self:
+            self.endpoint.observer = None
         for c in self.endpoint.socket_channels():
-            if c.watch is self:
-                c.watch = None
+            if c.observer is self:
+                c.observer = None
                 c.noted = False
         self.noted.clear()
 

@@ -25,6 +25,7 @@ rows = st.builds(
     received=st.integers(0, 10**7),
     elapsed=st.one_of(st.just(0.0), st.floats(0.001, 3.0)),
 )
+Told = list[tuple[float, list[Sample], float | None]]
 ticks = st.lists(
     st.tuples(st.floats(0.0, 2.0), st.lists(rows, max_size=5), st.one_of(st.none(), seconds)), min_size=1, max_size=25
 )
@@ -32,7 +33,7 @@ ticks = st.lists(
 
 @given(ticks)
 def test_rates_stay_within_what_was_delivered_and_above_the_floor(
-    told: list[tuple[float, list[Sample], float | None]],
+    told: Told,
 ) -> None:
     guard = QueueGuard()
     now = fastest = 0.0
@@ -49,7 +50,7 @@ def test_rates_stay_within_what_was_delivered_and_above_the_floor(
 
 
 @given(ticks)
-def test_who_has_no_delay_is_never_slowed(told: list[tuple[float, list[Sample], float | None]]) -> None:
+def test_who_has_no_delay_is_never_slowed(told: Told) -> None:
     guard = QueueGuard()
     now = 0.0
     late: set[Hashable] = set()
@@ -61,9 +62,7 @@ def test_who_has_no_delay_is_never_slowed(told: list[tuple[float, list[Sample], 
 
 
 @given(ticks, st.lists(rows, min_size=1, max_size=25))
-def test_one_socket_changes_nothing_for_those_that_send(
-    told: list[tuple[float, list[Sample], float | None]], others: list[Sample]
-) -> None:
+def test_one_socket_changes_nothing_for_those_that_send(told: Told, others: list[Sample]) -> None:
     # Whatever the peers of one network do, the others' rates are the same as without them, but for the relay's as a
     # whole, which takes several networks.
     alone, beside = QueueGuard(), QueueGuard()
@@ -79,7 +78,7 @@ def test_one_socket_changes_nothing_for_those_that_send(
 
 
 @given(ticks)
-def test_everything_is_lifted_once_nothing_moves(told: list[tuple[float, list[Sample], float | None]]) -> None:
+def test_everything_is_lifted_once_nothing_moves(told: Told) -> None:
     guard = QueueGuard()
     now = 0.0
     for elapsed, samples, first_hop in told:

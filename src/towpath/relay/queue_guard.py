@@ -13,7 +13,7 @@ from what is delivered, so that it can never run far ahead of it.
   acknowledgements on purpose, slows itself.
 - The whole relay steps down only when the median over at least three network prefixes, each counting once and with the
   best of its sockets within the last second, shows a queue, or when the line's first hop does.
-- A socket that mostly receives fills the queue towards us, if any; our acknowledgements wait in the uplink's queue, too.
+- A socket that mostly receives fills the queue towards us, if any; what we answer waits in the uplink's queue, too.
   So it answers only for what its delay exceeds that of the best sending socket.
 """
 
