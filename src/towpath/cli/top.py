@@ -205,10 +205,12 @@ def screen(picture: Picture, width: int, height: int, use: Signs) -> RenderableT
         line(quota)
     if limits["budget"]:
         line(f"(counted: {COUNTED})", "dim")
+    # An empty line and a heading for circuits, and again for events.
     left = height - text.plain.count("\n") - 4
-    events = list(picture.events)[-max(3, left // 3) :]
+    told = min(len(picture.events), max(1, left // 3))
     rows = sorted(picture.circuits, key=lambda row: (-picture.moved.get(row["id"], 0.0), -row["age_s"]))
-    _circuits(line, rows, picture.moved, width, max(1, left - len(events)))
+    _circuits(line, rows, picture.moved, width, left - told)
+    events = list(picture.events)[len(picture.events) - told :]
     line()
     line("events" if events else "no events yet", "bold")
     for event in events:
@@ -225,11 +227,12 @@ def _circuits(line: Any, rows: Sequence[Mapping[str, Any]], moved: Mapping[int, 
     wide = width >= 72
     head = f"{'circuit':>8}  {'from':9}  " + (f"{'to':9}  " if wide else "") + f"{'rate':>10}  {'bytes':>8}"
     line(head + (f"  {'open for':12}" if wide else ""), "bold")
-    for row in rows[:room]:
+    shown = rows if len(rows) <= room else rows[: max(0, room - 1)]
+    for row in shown:
         text = f"{row['id']:>8}  {short_peer_id(row['peer']):9}  "
         if wide:
             text += f"{short_peer_id(str(row.get('target') or '')):9}  "
         text += f"{rate(moved.get(row['id'], 0.0)):>10}  {quantity(row['bytes_in'] + row['bytes_out']):>8}"
         line(text + (f"  {duration(row['age_s'])}" if wide else ""))
-    if len(rows) > room:
-        line(f"and {len(rows) - room} more", "dim")
+    if len(shown) < len(rows):
+        line(f"and {len(rows) - len(shown)} more", "dim")
