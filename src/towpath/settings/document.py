@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from towpath.live_settings import NEXT_START
 from towpath.settings.schema import KEYS, Key
 from towpath.settings.values import TomlValue
 
@@ -15,8 +16,9 @@ _HEAD: Final = """\
 
 This page is made from the schema in `src/towpath/settings/schema.py`; a test fails when they differ.
 
-Every key can stand in four places; a later one wins: the default of the node's mode, `DIR/config.toml`, the
-environment, and `--set` on the command line (in Python, `Settings.load({"relay.mode": "cooperative"})`).
+Every key can stand in several places; a later one wins: the default of the node's mode, `DIR/config.toml`, the
+environment, `--set` on the command line (in Python, `Settings.load({"relay.mode": "cooperative"})`), and what its owner
+changes while the node runs.
 
 ```toml
 # DIR/config.toml
@@ -28,9 +30,14 @@ max_rate = "20Mbit/s"
 ```sh
 TOWPATH_RELAY__MODE=cooperative towpath run
 towpath run --set relay.mode=cooperative --set relay.max_rate=20Mbit/s
-towpath config set relay.mode cooperative       # changes DIR/config.toml and keeps its comments
-towpath config show                             # every key, its value and where it comes from
+towpath config set relay.mode cooperative       # the running node, and DIR/config.toml, whose comments stay
+towpath config show --origin                    # every key, its value and where it comes from
 ```
+
+A running node takes changes up at once: from `towpath config set` and its kin (`mode`, `limit`, `schedule`), from
+`PATCH /v1/settings`, and from the file when it is sent SIGHUP. Such a change is kept in the file. For keys marked ‡ it
+waits for the next start, which is said; and where the environment or `--set` will win over the file then, that is said
+too.
 
 Sizes are written `500MB` (10⁶ bytes) or `2GiB` (2³⁰ bytes), rates `20Mbit/s`, `3MB/s` or `50MB/h`, times `90s`,
 `2h` or `1h30m`. `unlimited` is a value of every limit but `relay.reservation_ttl`. Lists are TOML arrays, or one text
@@ -39,6 +46,9 @@ allowed.
 
 Keys marked † are checked by this version, but do not change what it does yet; setting one logs a line.
 """
+
+_WAITING: Final = tuple(beginning for beginning in NEXT_START if beginning not in ("metrics.", "log."))
+"""Beginnings of the keys whose changes wait for the next start; `towpath run` itself obeys those of the other two."""
 
 
 def document() -> str:
@@ -50,7 +60,7 @@ def document() -> str:
     for section, keys in sections.items():
         parts.append(f"\n## {section}\n\n| key | allowed | default | meaning |\n|---|---|---|---|\n")
         for key in keys:
-            mark = " †" if key.later else ""
+            mark = " †" if key.later else " ‡" if key.name.startswith(_WAITING) else ""
             parts.append(f"| `{key.name}`{mark} | {key.kind.allowed} | {_defaults(key)} | {key.meaning} |\n")
     return "".join(parts)
 

@@ -77,7 +77,6 @@ _TABLE: Final = (
             _SIZE,
             _dedicated(default, "unlimited"),
             f"Most that is relayed in {article} {period}: the larger of bytes sent and received on relay sockets.",
-            later=True,
         )
         for article, period, default in (
             ("an", "hour", "500MB"),
@@ -91,18 +90,16 @@ _TABLE: Final = (
         _dedicated(AUTO, "unlimited"),
         "How fast relay sockets are served at most. `auto`: half of the line's best seen upload, "
         "250kB/s until one was seen.",
-        later=True,
     ),
-    Key("relay.only_when_idle", _BOOL, _same(False), "Relay only while nobody uses the machine.", later=True),
-    Key("relay.on_battery", _BOOL, _dedicated(False, True), "Relay on battery power also.", later=True),
-    Key("relay.on_metered", _BOOL, _dedicated(False, True), "Relay on a metered network also.", later=True),
-    Key("relay.queue_guard", _BOOL, _same(True), "Relaying never fills the line's own queue.", later=True),
+    Key("relay.only_when_idle", _BOOL, _same(False), "Relay only while nobody uses the machine."),
+    Key("relay.on_battery", _BOOL, _dedicated(False, True), "Relay on battery power also."),
+    Key("relay.on_metered", _BOOL, _dedicated(False, True), "Relay on a metered network also."),
+    Key("relay.queue_guard", _BOOL, _same(True), "Relaying never fills the line's own queue."),
     Key(
         "relay.schedule",
         ScheduleKind(),
         _same(OPEN),
         "Mode or rate by hour of the week, local time. Rules `DAYS HOURS WHAT`; later ones win.",
-        later=True,
     ),
     Key("relay.priority_access", _BOOL, _same(True), "Show one's account to the relays one uses.", later=True),
     Key(
@@ -242,7 +239,7 @@ _TABLE: Final = (
         "Where the web page is served; the default moves to the next free port.",
         later=True,
     ),
-    Key("metrics.listen", ListenAt(), _same(NONE), "Where Prometheus may fetch metrics.", later=True),
+    Key("metrics.listen", ListenAt(), _same(NONE), "Where Prometheus may fetch metrics."),
     Key(
         "log.level",
         Choice("debug", "info", "warning", "error"),
