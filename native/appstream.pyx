@@ -58,6 +58,14 @@ cdef class AppStream(Reader):
         if opener is not None and not opener.done():
             opener.set_result(selected)
 
+    cdef void on_unanswered(self, Stream s) noexcept:
+        cdef object opener = self.opener
+        self.opener = None
+        self.was_reset = True
+        self.cancel_timer()
+        if opener is not None and not opener.done():
+            opener.set_result(None)
+
     cdef void on_timer(self) noexcept:
         if tp_bytequeue_size(&self.stream.pending):
             # What was written is still on its way, and its reader alive or the connection would have ended.
@@ -194,8 +202,8 @@ cdef AppStream make(Session session, str name):
 
 
 def open_stream(Session session not None, str protocol not None):
-    """Opens a stream; returns (AppStream, future of bool: the other side speaks the protocol), or None when the
-    session is closed."""
+    """Opens a stream; returns (AppStream, future of bool: the other side speaks the protocol; of None: the stream ended
+    before that was known), or None when the session is closed."""
     cdef AppStream a = make(session, protocol)
     a.opener = future = session.channel.reactor.loop.create_future()
     a.stream = propose(session, protocol.encode(), a, b"")

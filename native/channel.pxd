@@ -83,6 +83,7 @@ cdef class Channel(Pollable):
     cdef ssize_t transmit(self, const uint8_t* p, size_t n) noexcept
     cdef void waiting_to_send(self, bint waiting) noexcept
     cdef uint64_t rtt_us(self, uint64_t now_ms) noexcept
+    cdef uint32_t unheard_ms(self) noexcept
     cdef void shut(self) noexcept
     cdef void fail(self, str why) noexcept
     cdef void finish(self) noexcept

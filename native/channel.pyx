@@ -432,6 +432,11 @@ cdef class Channel(Pollable):
         """The least round-trip time to the other end in microseconds, as the transport knows it; 0: unknown."""
         return 0
 
+    cdef uint32_t unheard_ms(self) noexcept:
+        """Milliseconds since the other end acknowledged anything, while something waits for that, as the transport
+        knows; else 0. A receiver that only takes its time acknowledges."""
+        return 0
+
     # --- the end -----------------------------------------------------------------------------
 
     cdef void shut(self) noexcept:
@@ -619,6 +624,13 @@ cdef class SocketChannel(Channel):
             if getsockopt(self.fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0:
                 self.rtt_least_us = info.tcpi_min_rtt
         return self.rtt_least_us
+
+    cdef uint32_t unheard_ms(self) noexcept:
+        cdef tcp_info info
+        cdef socklen_t n = sizeof(info)
+        if getsockopt(self.fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0 or info.tcpi_unacked == 0:
+            return 0
+        return info.tcpi_last_ack_recv
 
     cdef void shut(self) noexcept:
         self.observer = None

@@ -107,7 +107,7 @@ cdef class Proposing(Handler):
         cdef Handler then = self.then
         self.stream = None
         s.reset()
-        then.on_selected(s, False)
+        then.on_unanswered(s)
 
     cdef void on_data(self, Stream s, uint8_t* p, size_t n) noexcept:
         cdef const uint8_t* text
@@ -144,10 +144,10 @@ cdef class Proposing(Handler):
     cdef void on_fin(self, Stream s) noexcept:
         cdef Handler then = self.then
         s.reset()
-        then.on_selected(s, False)
+        then.on_unanswered(s)
 
     cdef void on_reset(self, Stream s) noexcept:
-        self.then.on_selected(s, False)
+        self.then.on_unanswered(s)
 
 
 cdef inline bint same(const uint8_t* text, size_t n, bytes expected) noexcept:

@@ -19,6 +19,7 @@ cdef class Handler(Timed):
     cdef void on_reset(self, Stream s) noexcept
     cdef void on_window(self, Stream s) noexcept
     cdef void on_selected(self, Stream s, bint selected) noexcept
+    cdef void on_unanswered(self, Stream s) noexcept
     cdef void on_gone(self, Stream s) noexcept
 
 

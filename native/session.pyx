@@ -66,6 +66,11 @@ cdef class Handler(Timed):
         """Of a stream opened by us: the other side speaks the protocol, or does not (then the stream is gone)."""
         pass
 
+    cdef void on_unanswered(self, Stream s) noexcept:
+        """Of a stream opened by us: gone before the other side said whether it speaks the protocol. By default as if it
+        did not."""
+        self.on_selected(s, False)
+
     cdef void on_gone(self, Stream s) noexcept:
         """The stream has left its session, for whatever reason; the last call."""
         pass
@@ -577,6 +582,12 @@ cdef class Session(Upper):
     def ping_pending(self):
         """Has the last ping not been answered yet?"""
         return self.ping_sent_ns != 0
+
+    @property
+    def unheard_ms(self):
+        """How long ago the other end's kernel acknowledged anything, while something waits for that; else 0. 0, too,
+        over a circuit."""
+        return 0 if self.closed else self.channel.unheard_ms()
 
     @property
     def peer_id(self):

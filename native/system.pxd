@@ -60,6 +60,8 @@ cdef extern from "<linux/tcp.h>" nogil:
     enum: TCP_INFO
     enum: TCP_NOTSENT_LOWAT
     struct tcp_info:
+        uint32_t tcpi_unacked          # segments
+        uint32_t tcpi_last_ack_recv    # milliseconds since
         uint32_t tcpi_rtt              # microseconds, smoothed
         uint32_t tcpi_rttvar           # its mean deviation
         uint32_t tcpi_min_rtt          # the least of the last minutes

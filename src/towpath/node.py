@@ -358,6 +358,10 @@ class Node:
         """
         return await self._connector.through_relay(target, protocol, via, timeout)
 
+    def leaving(self, relay: str) -> bool:
+        """Did this relay (multiaddr or id), which we use, say that it moves out?"""
+        return self._connector.leaving(relay)
+
     async def connect_with_fallback(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
         """A stream to a peer through whichever relay works, else directly.
 

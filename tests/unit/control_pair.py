@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -26,12 +27,12 @@ class Policy:
     """Admits everybody, or refuses with a reason."""
 
     def __init__(self) -> None:
-        self.side: RelaySide | None = None
+        self.ttl_s = 3600
         self.refusing: Callable[[bytes, Request, bytes | None], None] | None = None
 
     def reserve(self, peer_id: bytes, remote: bytes, renewing: bool, reservations: int, of_prefix: int) -> Verdict:
         if self.refusing is None:
-            return Verdict(100, 3600)
+            return Verdict(100, self.ttl_s)
         self.refusing(peer_id, Request.RESERVE, None)
         return Verdict(200)
 
@@ -93,9 +94,9 @@ class Relaying:
 
 @contextlib.asynccontextmanager
 async def relaying() -> AsyncIterator[Relaying]:
-    """A relay on loopback."""
+    """A relay on loopback; each has a key of its own."""
     reactor = Reactor(asyncio.get_running_loop())
-    endpoint = Endpoint(reactor, b"\xee" * 32)
+    endpoint = Endpoint(reactor, os.urandom(32))
     policy = Policy()
     endpoint.start_relaying(policy)
     made: Relaying

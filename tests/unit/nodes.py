@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from towpath import Node, Settings, Stream
 
 ECHO = "/echo/1"
+_SO_ATTACH_FILTER = 26
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 
 
@@ -97,8 +100,15 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+_DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+"""A socket filter of one instruction: keep 0 bytes."""
+
+
 class Proxy:
-    """A TCP proxy to one port that can fall silent: its connections stay open and carry nothing more."""
+    """A TCP proxy to one port that can fall silent: its connections stay open and carry nothing more.
+
+    Or dead: its side of them acknowledges nothing more, as a machine without power does.
+    """
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -106,6 +116,7 @@ class Proxy:
         self._flowing.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
+        self._near: list[socket.socket] = []
 
     async def __aenter__(self) -> Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -119,11 +130,18 @@ class Proxy:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-        self._listening.close()
+        for connection in [self._listening, *self._near]:
+            connection.close()
 
     def fall_silent(self) -> None:
         """Carries nothing from now on; new connections are accepted and hear nothing."""
         self._flowing.clear()
+
+    def die(self) -> None:
+        """Drops whatever arrives on the connections there are."""
+        program = struct.pack("HL", 1, ctypes.addressof(_DROP_ALL))
+        for connection in self._near:
+            connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -135,6 +153,7 @@ class Proxy:
         while True:
             here, _ = await loop.sock_accept(self._listening)
             self.connections += 1
+            self._near.append(here)
             self._spawn(self._carry(here))
 
     async def _carry(self, here: socket.socket) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from tests.peerlab import Peer
 from tests.unit.nodes import ECHO, address, client, echo, relay, until
 from towpath import Node, Stream
 from towpath._native.appstream import AppStream, open_stream
@@ -210,10 +212,30 @@ async def test_a_relay_that_vanishes_in_between_is_told(odd: Relay, me: Node) ->
     assert me.peers() == []
 
 
+@pytest.mark.parametrize("end", ["reset", "finish"])
+async def test_a_stream_cut_off_before_its_protocol_is_known_is_told(me: Node, end: str) -> None:
+    async with Peer(serves=False) as rude:
+        await rude.listen()
+        at = f"/ip4/127.0.0.1/tcp/{rude.address[1]}/p2p/{peer_id_to_text(rude.peer_id)}"
+        asking = asyncio.ensure_future(me.connect(at, ECHO))
+        link = await rude.next_link()
+        for _ in ("identify", "what was asked for"):
+            stream = await link.next_stream()
+            await stream.finish() if end == "finish" else await stream.reset()
+        with pytest.raises(StreamReset, match="cut a stream off before it said whether it speaks /echo/1"):
+            await asking
+
+
 async def test_somebody_who_does_not_relay_is_told(odd: Relay, me: Node) -> None:
     odd.endpoint.set_handler(HOP, None)
     with pytest.raises(ProtocolNotSupported, match="hop"):
         await me.connect_to_peer_via_relay(NOBODY, ECHO, via=odd.address)
+
+
+async def test_a_reservation_of_decades_is_believed_for_a_day(odd: Relay, me: Node) -> None:
+    odd.says(GRANTED)
+    held = await me.reserve(odd.address)
+    assert 86300 < held.expires_at - time.time() <= 86400
 
 
 # --- what a relay asks -------------------------------------------------------------------------------------------

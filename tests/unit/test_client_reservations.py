@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towpath.client.reservations import back_off, refresh_after
+from towpath.client.reservations import back_off, lives_until, refresh_after, rest
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,16 @@ def test_waits_grow_to_a_minute_and_are_spread_over_their_half(failures: int, ji
     longest = min(60.0, 2.0 ** min(failures - 1, 10))
     assert longest / 2 <= back_off(failures, jitter) <= longest
     assert back_off(failures, jitter) <= back_off(failures + 1, jitter)
+
+
+@given(st.floats(0, 1e19), st.floats(0, 4e9))
+def test_a_day_of_a_reservation_is_believed(told: float, now: float) -> None:
+    assert lives_until(told, now) <= now + 86400
+    if told <= now + 86400:
+        assert lives_until(told, now) == told
+
+
+@given(st.floats(-1e6, 1e12), st.floats(0.0, 1.0))
+def test_an_hour_of_a_relays_absence_is_believed(away: float, jitter: float) -> None:
+    assert min(max(away, 0), 3600) <= rest(away, jitter) <= 3600 * 1.05
+    assert 0 <= rest(None, jitter) <= 1

@@ -13,7 +13,7 @@ from tests.unit.nodes import ECHO, LOOPBACK, Proxy, address, client, echo, loade
 from towpath import Node, RelayMode
 from towpath._native.messages import read_voucher
 from towpath.addresses import parse, peer_id_to_bytes
-from towpath.client import reservations
+from towpath.client import liveness, reservations
 from towpath.client.reservations import HeldReservation
 from towpath.errors import AddressError, DialError, NoReservation, ProtocolNotSupported, ReservationRefused
 
@@ -186,7 +186,8 @@ async def test_a_relay_that_stops_relaying_is_asked_until_it_relays_again(bob: N
 async def test_a_relay_that_falls_silent_is_noticed(
     middle: Node, bob: Node, alice: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reservations, "PROBE_S", 0.1)
+    monkeypatch.setattr(liveness, "PROBE_S", 0.1)
+    monkeypatch.setattr(liveness, "PATIENCE_S", 0.3)
     async with Proxy(parse(address(middle)).port) as between:
         way = f"/ip4/127.0.0.1/tcp/{between.port}/p2p/{middle.relay_id}"
         held = await bob.reserve(way)

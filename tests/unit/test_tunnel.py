@@ -31,9 +31,13 @@ class DoubleNode:
     def __init__(self, share: Share | None) -> None:
         self.share = share
         self.down: set[str] = set()
+        self.moving: set[str] = set()
         self.asked: list[str | None] = []
         self.streams: list[MemoryStream] = []
         self.tasks: set[asyncio.Task[None]] = set()
+
+    def leaving(self, relay: str) -> bool:
+        return relay in self.moving
 
     async def connect_to_peer_via_relay(
         self,
@@ -311,6 +315,16 @@ async def test_the_first_relay_that_works_is_tried_first_from_then_on() -> None:
                 writer.write_eof()
                 assert await reader.read(-1) == b""
         assert tunnel.node.asked == [RELAYS[0], RELAYS[1], RELAYS[1]]
+
+
+async def test_a_relay_that_moves_out_is_tried_last() -> None:
+    node = DoubleNode(None)
+    opener = Opener(node, Ticket(SHARER, RELAYS, new_secret()))
+    node.moving = {RELAYS[0]}
+    await opener.dial()
+    node.down = set(RELAYS[1:])
+    await opener.dial()
+    assert node.asked == [RELAYS[1], *RELAYS[1:], RELAYS[0]]
 
 
 async def test_without_a_working_relay_the_client_is_reset_and_each_relay_is_named() -> None:

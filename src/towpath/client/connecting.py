@@ -100,7 +100,8 @@ class Connector:
         raise NoRelaysAvailable(tried)
 
     def _relays_to_try(self) -> list[str]:
-        # Those that hold our reservations, others we are connected to, then those of the settings.
+        # Those that hold our reservations, others we are connected to, then those of the settings; last of all those
+        # that said that they move out.
         found = {held.relay_id: held.relay_address for held in self._held if held.state == "active"}
         for peer in self._peer.peers.values():
             if any(HOP in (session.protocols or ()) and not session.via for session in peer.sessions):
@@ -108,7 +109,11 @@ class Connector:
                 found.setdefault(relay_id, relay_id)
         for relay in self._settings().discovery.bootstrap:
             found.setdefault(relay.rpartition("/p2p/")[2], relay)
-        return list(found.values())
+        return sorted(found.values(), key=self.leaving)
+
+    def leaving(self, relay: str) -> bool:
+        """See Node.leaving."""
+        return self._dialer.control.leaving(peer_id_to_bytes(relay.rpartition("/p2p/")[2])) is not None
 
     async def _session_with_relay(self, relay: str) -> Session:
         if "/" in relay:

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from towpath._native.endpoint import Endpoint, HandshakeFailed, WrongIdentity
 from towpath.addresses import Address, peer_id_to_text
+from towpath.client.liveness import Liveness
 from towpath.client.relaying import request_circuit
 from towpath.errors import AddressError, DialError, HandshakeError, PeerIdMismatch, TimeoutExpired
 from towpath.relaystream.client import ClientSide
@@ -59,6 +60,7 @@ class Dialer:
         self._endpoint = endpoint
         self.control: Final = ClientSide(endpoint)
         """What the relays that the endpoint uses say of themselves."""
+        self._liveness = Liveness()
         # An entry lasts as long as somebody holds or awaits the lock.
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
@@ -76,9 +78,10 @@ class Dialer:
             raise AddressError(f"the address of {address.host} names no peer; append /p2p/ and the peer's id")
         async with self._one_at_a_time(peer_id):
             session = self._endpoint.session_of(peer_id)
-            if session is not None and not session.via:
-                return session
-            return await self._first_of(await resolve(address), peer_id)
+            if session is None or session.via:
+                session = await self._first_of(await resolve(address), peer_id)
+            self._liveness.watch(session)
+            return session
 
     async def _first_of(self, places: list[tuple[str, int]], peer_id: bytes) -> Session:
         # Happy eyeballs (RFC 8305): each next place starts 250 ms after the one before, or when that failed.

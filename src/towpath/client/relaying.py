@@ -28,15 +28,22 @@ _STATUS: Final = 2
 
 
 async def open_stream(session: Session, protocol: str) -> AppStream:
-    """A stream of this session whose other end agreed to the protocol."""
+    """A stream of this session whose other end agreed to the protocol.
+
+    ProtocolNotSupported when it does not speak it, StreamReset when the stream or the connection ended before that was
+    known.
+    """
     opened = appstream.open_stream(session, protocol)
     if opened is None:
         raise StreamReset("the connection is closed; connect again")
     stream, selected = opened
     try:
-        if not await selected:
+        answer = await selected
+        if answer is None:
             if session.closed:
                 raise StreamReset("the connection closed while a stream was opened; connect again")
+            raise StreamReset(f"the other side cut a stream off before it said whether it speaks {protocol}; try again")
+        if not answer:
             raise ProtocolNotSupported(protocol)
     except asyncio.CancelledError:
         stream.reset()

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldReservation", "back_off", "lives_until", "refresh_after", "rest"]
 
-PROBE_S: Final = 15.0
-"""How often a relay is asked whether it is still there; silent from one time to the next, it is lost."""
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 60.0
 _ASK_S: Final = 30.0
@@ -198,8 +196,11 @@ class HeldReservation:
         self.limit = told if any(told) else None
         self.failures = 0
         self.failure = ""
-        self._leaving = None if self._control is None else self._control.leaving(self._id)
-        self.state = "active" if self._leaving is None else "leaving"
+        leaving = None if self._control is None else self._control.leaving(self._id)
+        if leaving is not None and leaving.at is not None and leaving.at <= time.monotonic():
+            leaving = None  # it had gone, and takes us again
+        self._leaving = leaving
+        self.state = "active" if leaving is None else "leaving"
 
     async def _hold(self, session: Session) -> None:
         # Without keeping: until it expires.
@@ -241,8 +242,7 @@ class HeldReservation:
                 await asyncio.sleep(wait)
 
     async def _wait(self, session: Session, until: float) -> bool:
-        # Until then (monotonic), or (False) until it is gone: the connection closed, or silent for a whole probe, or
-        # the relay moved out.
+        # Until then (monotonic), or (False) until it is gone: the connection closed, or the relay moved out.
         while not session.closed:
             departs_at = None if self._leaving is None else self._leaving.at
             now = time.monotonic()
@@ -251,11 +251,8 @@ class HeldReservation:
             left = min(until, departs_at or until) - now
             if left <= 0:
                 return True
-            session.ping()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, PROBE_S)):
+                async with asyncio.timeout(left):
                     await self._changed.wait()
             self._changed.clear()
-            if left > PROBE_S and session.ping_pending:
-                session.abort()
         return False

@@ -182,7 +182,7 @@ class ClientSide:
             self._look_later()
 
 
-def _selected(seat: _Seat, selected: asyncio.Future[bool]) -> None:
+def _selected(seat: _Seat, selected: asyncio.Future[bool | None]) -> None:
     if selected.cancelled() or not selected.result():
         seat.end("the relay does not take it")
     else:

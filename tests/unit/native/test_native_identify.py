@@ -265,6 +265,31 @@ def test_a_proposal_answered_with_anything_else_is_refused(answer: bytes) -> Non
         assert stream.reset_by_them
 
 
+@pytest.mark.parametrize("end", ["reset", "fin", "connection"])
+def test_a_proposal_cut_off_is_not_one_refused(end: str) -> None:
+    with World() as world:
+        endpoint = world.endpoint()
+        peer = RawPeer(world, endpoint).connect()
+        session = endpoint.session_of(peer.peer_id)
+        assert session is not None
+        made = open_stream(session, APP)
+        assert made is not None
+        app, agreed = made
+        peer.settle()
+        stream = peer.opened.popleft()
+        stream.send(line(MULTISTREAM))
+        if end == "reset":
+            stream.reset()
+        elif end == "fin":
+            stream.finish()
+        else:
+            session.abort()
+        world.run()
+        assert agreed.result() is None
+        assert app.was_reset
+        assert not app.write(b"more")
+
+
 def test_what_is_written_before_the_answer_goes_along_with_the_proposal() -> None:
     with World() as world:
         endpoint = world.endpoint()

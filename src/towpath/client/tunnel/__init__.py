@@ -55,6 +55,9 @@ class Dialer(Protocol):
     ) -> Stream:
         """See Node."""
 
+    def leaving(self, relay: str) -> bool:
+        """See Node."""
+
 
 class Share:
     """Lets holders of a ticket reach `service`. Its `serve` is the stream handler for PROTOCOL.
@@ -174,10 +177,11 @@ class Opener:
     async def dial(self) -> Stream:
         """A stream to the sharer, through the first relay that works, which is tried first from then on.
 
+        Relays that said that they move out come last: what is opened there would soon end.
         Raises NoRelaysAvailable with what each relay answered.
         """
         tried = []
-        for relay in list(self._relays):
+        for relay in sorted(self._relays, key=self._node.leaving):
             try:
                 stream = await self._node.connect_to_peer_via_relay(
                     self._ticket.peer_id, PROTOCOL, via=relay, timeout=DIAL_TIMEOUT
