@@ -238,7 +238,9 @@ async def test_a_relay_at_rest_is_small(relay: tuple[Command, dict[str, Any]]) -
 
 
 async def test_a_relay_loads_nothing_that_only_other_commands_need() -> None:
-    heavy = "{'aiohttp', 'cyclopts', 'rich', 'tomlkit', 'cbor2', 'http.client', 'prometheus_client', 'zeroconf', 'libp2p'}"
+    heavy = (
+        "{'aiohttp', 'cyclopts', 'rich', 'tomlkit', 'cbor2', 'http.client', 'prometheus_client', 'zeroconf', 'libp2p'}"
+    )
     code = f"import sys, towpath.cli.run; print(*sorted({heavy} & set(sys.modules)))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()

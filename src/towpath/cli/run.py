@@ -144,6 +144,7 @@ class _Run:
             try:
                 became = await node.reload_settings()
             except (TowpathError, OSError) as e:
+                node.events.publish("settings_not_reloaded", f"config.toml was not taken up: {e}")
                 logger.error("settings.not_reloaded", reason=str(e), note="everything is as before")
             else:
                 logger.info("settings.reloaded", **became)
