@@ -132,7 +132,7 @@ async def test_events_and_peers_are_bounded(path: Path, monkeypatch: pytest.Monk
     wall = Wall()
     async with opened(path, wall) as one:
         for number in range(50):
-            wall.now = NOON + number
+            wall.now = NOON + number * 60 + 59
             one.event("kind", str(number))
             one.count_peer(f"peer {number}", 1, 1)
             await one.flush()

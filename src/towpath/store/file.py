@@ -167,8 +167,8 @@ def _connect(path: Path | None) -> sqlite3.Connection:
         # Small pages, because a flush changes few bytes and cheap storage wears; a log that is folded in early
         # stays in the page cache; nobody else may have it open, so there is no shared memory either.
         connection.executescript(
-            "PRAGMA page_size = 1024; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
-            "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 524288;"
+            "PRAGMA page_size = 1024; PRAGMA synchronous = NORMAL; PRAGMA locking_mode = EXCLUSIVE;"
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 524288;"
             "PRAGMA cache_size = -256; PRAGMA temp_store = MEMORY;"
         )
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()

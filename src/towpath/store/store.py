@@ -125,8 +125,9 @@ class Store:
         self._soon()
 
     def count_peer(self, peer_id: str, received: int, sent: int, circuits: int = 0) -> None:
-        """Adds to the totals of one peer; the 10,000 seen last are kept."""
-        self._pending.count_peer(peer_id, received, sent, circuits, int(self._clock()))
+        """Adds to the totals of one peer; the 10,000 seen last are kept. When it was seen is kept to the minute."""
+        # Else the index of when peers were seen would change with every flush.
+        self._pending.count_peer(peer_id, received, sent, circuits, int(self._clock()) // MINUTE * MINUTE)
         self._soon()
 
     async def totals(self) -> dict[str, int]:
