@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from towpath.cli import main
-from towpath.cli.app import COMMANDS
+from towpath.cli.app import COMMANDS, app, dispatch
 from towpath.cli.output import duration, quantity
 from towpath.cli.places import data_directory, locked, open_files, replace_file
 from towpath.cli.tunnels import _Kept
@@ -64,9 +64,9 @@ def test_help_names_what_works_and_nothing_else(run) -> None:  # type: ignore[no
         assert f"│ {later} " not in out
     code, out, _ = run("run", "--help")
     assert code == 0
-    assert all(
-        option in out for option in ("--data", "--mode", "--listen", "--bootstrap", "--set", "--no-web", "--json")
-    )
+    options = {name for argument in app["run"].assemble_argument_collection() for name in argument.names}
+    assert options == {"--data", "--mode", "--listen", "--bootstrap", "--set", "--no-web", "--json"}
+    assert all(option in out for option in options)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +223,22 @@ def test_the_week_is_painted_over_and_cleared(run) -> None:  # type: ignore[no-u
     assert json.loads(run("schedule", "--json")[1])["rules"] == []
 
 
+def test_options_of_run_reach_it_from_the_table_of_commands_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr("towpath.cli.run.run", lambda words: told.append(words) or 0)
+    words = ["--data", "d", "--mode", "client", "--listen", "/ip4/127.0.0.1/tcp/1", "--listen", "/ip6/::1/tcp/1"]
+    words += ["--bootstrap", RELAY, "--set", "log.level=error", "--no-web", "--json"]
+    assert dispatch(["run", *words]) == 0
+    assert told == [words]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands(run, shell: str) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("completion", shell)
     assert code == 0
     assert all(command.name in out for command in COMMANDS)
-    assert re.search(r"(--|-l )origin", out)
+    for option in ("origin", "bootstrap", "install"):
+        assert re.search(rf"(--|-l ){option}", out)
 
 
 def test_completion_is_put_where_the_shell_looks(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

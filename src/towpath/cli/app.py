@@ -7,10 +7,10 @@ exit code. A command with commands of its own is a cyclopts App.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import cyclopts
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group
 
 from towpath import __version__
 from towpath.cli import UsageError
@@ -36,7 +36,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
-    Command("run", "Run the node, in the foreground (`towpath run --help`).", "app:run", _NODE),
+    Command("run", "Run the node, in the foreground (`towpath run --help`).", "starting:run", _NODE),
     Command("id", "Show, save or bring in who this node is.", "identities:app", _NODE),
     Command("config", "Show and change the settings of this node.", "configuration:app", _NODE),
     Command("service", "Let systemd run the node: at boot, watched and confined.", "service:app", _NODE),
@@ -91,10 +91,3 @@ def dispatch(words: Sequence[str]) -> int:
 def _command(words: Sequence[str]) -> str:
     known = [word for word in words[:1] if word in app]
     return "".join(f"{word} " for word in known)
-
-
-def run(*options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> int:
-    """Run the node, in the foreground (`towpath run --help`)."""
-    from towpath.cli.run import run as run_node
-
-    return run_node(options)

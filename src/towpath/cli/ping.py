@@ -11,7 +11,7 @@ from towpath import addresses
 from towpath.cli import UsageError, options
 from towpath.cli.light import light_settings, relay_hints, run_until_stopped
 from towpath.cli.options import Bootstrap, Data, Json
-from towpath.cli.output import print_json, print_line
+from towpath.cli.output import print_json, print_line, waiting
 from towpath.cli.places import data_directory
 from towpath.errors import AddressError, NoRelaysAvailable, TowpathError
 from towpath.node import Node
@@ -59,7 +59,8 @@ def ping(
 
 async def _ping(node: Node, peer: str, ways: list[str | None], count: int | None, *, as_json: bool) -> int:
     async with node:
-        way = await _first_way(node, peer, ways)
+        with waiting("Looking for a relay that leads there"):
+            way = await _first_way(node, peer, ways)
         via = _relay_id(peer, way)
         sent = answered = 0
         while count is None or sent < count:

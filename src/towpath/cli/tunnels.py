@@ -17,7 +17,7 @@ from towpath.addresses import peer_id_to_bytes, peer_id_to_text
 from towpath.cli import UsageError, options
 from towpath.cli.light import light_settings, relay_hints, run_until_stopped
 from towpath.cli.options import Bootstrap, Data, Json, Listen, Service
-from towpath.cli.output import print_json, print_line, quantity
+from towpath.cli.output import print_json, print_line, quantity, waiting
 from towpath.cli.places import data_directory, locked, replace_file
 from towpath.client.standing import Standing
 from towpath.client.ticket import SECRET_SIZE, Ticket, new_secret
@@ -81,7 +81,8 @@ async def _share(
     async with node:
         node.set_stream_handler(PROTOCOL, shared.serve)
         async with Standing(lambda relay: node.reserve(relay), hints) as standing:
-            relays = await standing.some(RESERVE_TIMEOUT)
+            with waiting("Reserving at a relay"):
+                relays = await standing.some(RESERVE_TIMEOUT)
             ticket = Ticket(node.peer_id, tuple(relays), kept.secret, kept.expires_at).encode()
             if as_json:
                 facts = {"peer_id": node.peer_id, "service": str(kept.service), "relays": relays}
