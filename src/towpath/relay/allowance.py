@@ -62,6 +62,10 @@ class Allowance:
         self._quota.charge(received, sent, self._clock())
         self._grant()
 
+    def expect(self, bytes_per_second: float) -> None:
+        """Says how fast use goes on, so that slices are large enough."""
+        self._quota.expect(bytes_per_second)
+
     def left(self) -> tuple[int | None, int | None]:
         """Bytes that the limits let be received and sent from now on (None is unlimited): for Budget.set_allowance."""
         return self._quota.left()

@@ -25,6 +25,8 @@ SETTLING_S: Final = 900.0
 """After a boot, how long a wall clock that is set forward is believed: machines without a clock learn the time late."""
 _SMALLEST_SLICE: Final = 256 << 10
 _LARGEST_SLICE: Final = 64 << 20
+_LASTS_S: Final = 2.0
+"""How long a slice should last at the speed that is expected."""
 _STEPPED_S: Final = 60.0
 
 Pair = tuple[int, int]
@@ -85,6 +87,7 @@ class Quota:
             self.advance(clock)
             self._total = self._granted
         self._saved_clock = clock if saved is None else saved.clock
+        self._speed = 0.0
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -121,10 +124,15 @@ class Quota:
         return max(0.0, min(period.ends for period in self._periods.values()) - self._time)
 
     def exhausted_for(self) -> float | None:
-        """Seconds of CLOCK_BOOTTIME until no limit is used up any more; None when none is."""
-        ends = [
-            self._periods[n].ends for n in PERIODS if (limit := self._limit(n)) is not None and self._used(n) >= limit
-        ]
+        """Seconds of CLOCK_BOOTTIME until no limit is used up any more; None when none is.
+
+        A limit counts as used up when 1% of it or 256 KiB are left, which is too little to begin anything with.
+        """
+        ends = []
+        for name in PERIODS:
+            limit = self._limit(name)
+            if limit is not None and self._used(name) >= limit - min(_SMALLEST_SLICE, limit // 100):
+                ends.append(self._periods[name].ends)
         return max(0.0, max(ends) - self._time) if ends else None
 
     # --- use -----------------------------------------------------------------------------------
@@ -133,6 +141,10 @@ class Quota:
         """Counts bytes that were received and sent since the last call."""
         self.advance(clock)
         self._total = (self._total[0] + received, self._total[1] + sent)
+
+    def expect(self, bytes_per_second: float) -> None:
+        """Says how fast use goes on: slices grow with it, as what has to be granted more often would slow it down."""
+        self._speed = bytes_per_second
 
     def left(self) -> tuple[int | None, int | None]:
         """Bytes that the limits let be received and sent from now on; None is unlimited."""
@@ -192,9 +204,10 @@ class Quota:
 
     @property
     def slice_bytes(self) -> int:
-        """How much is granted ahead: 1% of the strictest limit, 256 KiB to 64 MiB."""
+        """How much is granted ahead: 1% of the strictest limit, 256 KiB to 64 MiB; at a high speed up to 5% of it."""
         limits = [limit for name in PERIODS if (limit := self._limit(name)) is not None]
-        return max(_SMALLEST_SLICE, min([_LARGEST_SLICE, *(limit // 100 for limit in limits)]))
+        usual = max(_SMALLEST_SLICE, min([_LARGEST_SLICE, *(limit // 100 for limit in limits)]))
+        return max(usual, min([int(self._speed * _LASTS_S), *(limit // 20 for limit in limits)]))
 
     @property
     def limited(self) -> bool:
