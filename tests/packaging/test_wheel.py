@@ -57,3 +57,9 @@ def test_the_command_starts_and_tells_the_version(installed: Path) -> None:
     command = [installed.parent / "towpath", "--version"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout.split()[-1] == towpath.__version__
+
+
+def test_the_wheel_carries_the_unit_of_the_service(installed: Path) -> None:
+    command = [installed.parent / "towpath", "service", "install", "--user", "--dry-run", "--data", "/srv/towpath"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"ExecStart=:{installed} -P -m towpath run --data /srv/towpath\n" in run.stdout

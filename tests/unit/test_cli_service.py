@@ -76,6 +76,11 @@ async def test_a_node_tells_its_manager_of_its_life(manager: Listener, tmp_path:
                 await manager.next()
         process.send_signal(signal.SIGCONT)
         await until(manager, "WATCHDOG")
+        process.send_signal(signal.SIGHUP)
+        await until(manager, "RELOADING")
+        while (await manager.next()).get("RELOADING"):
+            pass
+        await until(manager, "READY")
         process.send_signal(signal.SIGTERM)
         await until(manager, "STOPPING")
         async with asyncio.timeout(20):
