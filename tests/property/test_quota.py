@@ -90,7 +90,7 @@ class QuotaMachine(RuleBasedStateMachine):
     def write(self, state: dict[str, Any]) -> None:
         self.disk = json.dumps(state)
         self.allotted_on_disk = dict(self.allotted)
-        self.ends_on_disk = {name: period["ends"] for name, period in state["periods"].items()}
+        self.begun_on_disk = dict(self.begun)
         self.clock_is_believed = False
         self.clock_is_noted = True
 
@@ -121,10 +121,10 @@ class QuotaMachine(RuleBasedStateMachine):
         before = self.begun
         self.quota = Quota(self.limits, json.loads(self.disk), self.clock, zone=self.zone)
         self.allotted = dict(self.allotted_on_disk)
-        self.begun = {name: begun for name, begun in before.items() if begun[0] == self.ends_on_disk[name]}
+        self.begun = dict(self.begun_on_disk)
         self.look()
         for name, (ends, real) in before.items():
-            if name in self.begun and ends > self.quota._time:
+            if self.begun[name] != self.begun_on_disk[name] and ends > self.quota._time:
                 self.begun[name] = (self.begun[name][0], real)
 
     @rule(seconds=GAPS)
