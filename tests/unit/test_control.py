@@ -243,6 +243,22 @@ async def test_too_many_connections_cost_the_new_one_only(data: Path) -> None:
         writer.close()
 
 
+async def test_who_says_nothing_or_not_all_is_not_waited_for(
+    node: DoubleNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("towpath.control.server.IDLE", 0.05)
+    async with serving(node, tmp_path), asyncio.timeout(10):
+        assert await talk(tmp_path, b"") == b""
+        assert await talk(tmp_path, b"GET /v1/sta") == b""
+        answer = await talk(tmp_path, b"POST /v1/pause HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        assert b"the rest of the body did not come" in answer
+        stream = await Stream.open(tmp_path)
+        await asyncio.to_thread(client.ask, tmp_path, "/v1/reservations")
+        node.events.publish("one", "Streams may be silent for longer.")
+        assert (await stream.next())["kind"] == "one"
+        stream.writer.close()
+
+
 async def test_stopping_ends_open_connections(node: DoubleNode, tmp_path: Path) -> None:
     async with serving(node, tmp_path):
         reader, writer = await asyncio.open_unix_connection(str(socket_path(tmp_path)))

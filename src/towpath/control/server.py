@@ -1,14 +1,14 @@
 """The control API over HTTP, on a Unix socket of mode 0600; `/metrics` on TCP besides, where the settings say so.
 
 HTTP is aiohttp's; its import takes a third of a second, so a node loads this only when it is ready and its socket
-listens. The socket belongs to the node's owner, so limits here guard against mistakes: 64 connections, 64 KiB of body.
+listens. The socket belongs to the node's owner, so limits here guard against mistakes: 64 connections, 64 KiB of body,
+30 s of silence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -146,20 +146,48 @@ class _Place:
     def __init__(self, sock: socket.socket, app: web.Application) -> None:
         self._socket = sock
         self._runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=IDLE, shutdown_timeout=1.0, handler_cancellation=True
+            app,
+            access_log=None,
+            keepalive_timeout=IDLE,
+            lingering_time=1.0,
+            shutdown_timeout=1.0,
+            handler_cancellation=True,
         )
         self._server: asyncio.Server | None = None
+        self._silent: set[asyncio.BaseProtocol] = set()
+        """Connections on which nothing was asked yet."""
+        app.middlewares.insert(0, self._asked)
 
     async def start(self) -> None:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         make = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
-        self._server = await make(functools.partial(_protocol, self._runner), sock=self._socket)
+        self._server = await make(self._connected, sock=self._socket)
 
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
         await self._runner.cleanup()
+
+    def _connected(self) -> asyncio.BaseProtocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= MAX_CONNECTIONS:
+            return _Full()
+        protocol = server()
+        self._silent.add(protocol)
+        # aiohttp waits for ever for a first request.
+        asyncio.get_running_loop().call_later(IDLE, self._waited, protocol)
+        return protocol
+
+    def _waited(self, protocol: web.RequestHandler) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            protocol.force_close()
+
+    @web.middleware
+    async def _asked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._silent.discard(request.protocol)
+        return await handler(request)
 
 
 async def _replace(before: _Place | None, after: _Place | None) -> None:
@@ -174,13 +202,6 @@ class _Full(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-def _protocol(runner: web.AppRunner) -> asyncio.BaseProtocol:
-    server = runner.server
-    if server is None or len(server.connections) >= MAX_CONNECTIONS:
-        return _Full()
-    return server()
 
 
 @web.middleware
@@ -231,7 +252,11 @@ def _query(request: web.Request, route: Route) -> dict[str, str]:
 async def _body(request: web.Request, route: Route) -> Any:
     if route.body is None:
         return None
-    text = await request.read() or b"{}"
+    try:
+        async with asyncio.timeout(IDLE):
+            text = await request.read() or b"{}"
+    except TimeoutError as e:
+        raise NotUnderstood("the rest of the body did not come") from e
     try:
         raw = msgspec.json.decode(text)
     except msgspec.DecodeError as e:
