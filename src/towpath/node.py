@@ -108,7 +108,8 @@ class Node:
         self._listeners = Listeners(self._relay, self.relay_id)
         self._service = RelayService(self._relay, self.settings, self.events, self.store, self._tell_addresses)
         try:
-            self._apply(self.settings)
+            self._listen(self.settings)
+            await self._service.start()
         except BaseException:
             await self.close()
             raise
@@ -163,6 +164,10 @@ class Node:
 
     def _apply(self, settings: Settings) -> None:
         # OSError when they cannot be listened by; then everything is as before.
+        self._listen(settings)
+        self._service.apply(settings)
+
+    def _listen(self, settings: Settings) -> None:
         move = settings.relay.mode is not RelayMode.DEDICATED_SERVER
         self._listeners.listen(settings.network.listen, move=move)
         self.settings = settings
@@ -170,7 +175,6 @@ class Node:
         for endpoint in (self._relay, self._peer):
             endpoint.max_connections = (1 << 30) if limit is None else limit
         self._tell_addresses()
-        self._service.apply(settings)
 
     def _tell_addresses(self) -> None:
         self._listeners.tell(self.settings.network.announce)

@@ -175,13 +175,14 @@ async def test_draining_waits_for_circuits_no_longer_than_it_may() -> None:
         assert (met.relay.status()["state"], met.relay.status()["circuits_now"]) == ("off", 0)
     async with meeting() as met:
         await met.pair()
+        way = met.bob.circuit_addresses[0]
         draining = asyncio.ensure_future(met.relay.drain(60))
         await asyncio.sleep(0)
         await met.alice.close()
         await draining
         async with client() as late:
             with pytest.raises(DialError, match="connection refused"):
-                await late.ping(f"{met.bob.circuit_addresses[0]}")
+                await late.ping(way)
 
 
 # --- listening ---------------------------------------------------------------------------------------------------

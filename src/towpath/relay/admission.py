@@ -1,19 +1,23 @@
-"""Who may reserve and who may connect: a pure function of settings and numbers, asked by native/hop.pyx."""
+"""Who may reserve and who may connect: a pure function of settings and numbers, asked by native/hop.pyx.
+
+Whoever is refused is told why on its control stream, if it has one: the statuses of the specification are few.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from towpath._native.hop import Verdict
 from towpath.addresses import peer_id_to_bytes
 from towpath.errors import AddressError
+from towpath.relaystream.reasons import Reason, Request
 
 if TYPE_CHECKING:
     from towpath.settings import RelaySettings
 
-__all__ = ["Admission", "PeerList"]
+__all__ = ["Admission", "Barred", "PeerList"]
 
 OK: Final = 100
 RESERVATION_REFUSED: Final = 200
@@ -49,10 +53,29 @@ class PeerList:
         return any(address in network for network in self._networks)
 
 
-class Admission:
-    """The policy of a relay with these settings. Its verdicts are made once and shared by all askers."""
+class Barred(NamedTuple):
+    """Why nobody new is admitted; `have` of `limit` bytes of a `period` are left, `again_at` (Unix time) it ends."""
 
-    def __init__(self, settings: RelaySettings) -> None:
+    code: Reason
+    again_at: float | None = None
+    period: str | None = None
+    have: int | None = None
+    limit: int | None = None
+
+
+def _untold(*_: Any, **__: Any) -> None:
+    """Explains to nobody."""
+
+
+class Admission:
+    """The policy of a relay with these settings. Its verdicts are made once and shared by all askers.
+
+    While `barred` is set nobody is admitted, renewals included. `told` is RelaySide.refused, or takes what that takes.
+    """
+
+    def __init__(self, settings: RelaySettings, told: Callable[..., None] = _untold) -> None:
+        self.barred: Barred | None = None
+        self._told = told
         self._settings = settings
         self._allow = PeerList(settings.allow)
         self._deny = PeerList(settings.deny)
@@ -73,12 +96,18 @@ class Admission:
         """May this peer reserve? `reservations` and `of_prefix` count those held now, of all and of its /32 or /64."""
         s = self._settings
         if not self._permits(peer_id, remote):
+            self._told(peer_id, Request.RESERVE, Reason.DENIED)
             return self._denied
+        if self.barred is not None:
+            self._tell_barred(peer_id, Request.RESERVE, self.barred)
+            return self._refused
         if renewing:
             return self._reserved
         if s.max_reservations is not None and reservations >= s.max_reservations:
+            self._told(peer_id, Request.RESERVE, Reason.RESERVATIONS_FULL, reservations, s.max_reservations)
             return self._refused
         if s.max_reservations_per_ip is not None and of_prefix >= s.max_reservations_per_ip:
+            self._told(peer_id, Request.RESERVE, Reason.NETWORK_FULL, of_prefix, s.max_reservations_per_ip)
             return self._refused
         return self._reserved
 
@@ -88,9 +117,28 @@ class Admission:
         """May `dialer` have a circuit to `target`? The counts are of circuits now, those under way included."""
         s = self._settings
         if not self._permits(dialer, remote):
+            self._told(dialer, Request.CONNECT, Reason.DENIED, target=target)
             return self._denied
-        if s.max_circuits is not None and circuits >= s.max_circuits:
+        if self.barred is not None:
+            self._tell_barred(dialer, Request.CONNECT, self.barred, target)
             return self._exceeded
-        if s.max_circuits_per_peer is not None and max(of_dialer, of_target) >= s.max_circuits_per_peer:
+        if s.max_circuits is not None and circuits >= s.max_circuits:
+            self._told(dialer, Request.CONNECT, Reason.CIRCUITS_FULL, circuits, s.max_circuits, target=target)
+            return self._exceeded
+        of_one = max(of_dialer, of_target)
+        if s.max_circuits_per_peer is not None and of_one >= s.max_circuits_per_peer:
+            self._told(dialer, Request.CONNECT, Reason.PEER_FULL, of_one, s.max_circuits_per_peer, target=target)
             return self._exceeded
         return self._connected
+
+    def _tell_barred(self, peer_id: bytes, request: Request, why: Barred, target: bytes | None = None) -> None:
+        self._told(
+            peer_id,
+            request,
+            why.code,
+            why.have,
+            why.limit,
+            period=why.period,
+            again_at=why.again_at,
+            target=target,
+        )

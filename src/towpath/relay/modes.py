@@ -120,13 +120,13 @@ def step(at: Position, wishes: Wishes, now: Now) -> tuple[Position, tuple[Action
         return goal, () if at.state is State.RELAYING else (Action.OFFER,)
     if at.state is State.RELAYING:
         if wishes.circuits and wishes.grace > 0:
-            return _draining(now.monotonic + wishes.grace, goal, now), (Action.WITHDRAW,)
+            return _draining(at, now.monotonic + wishes.grace, goal, now), (Action.WITHDRAW,)
         return goal, (Action.WITHDRAW, Action.CLOSE)
     if at.state is State.DRAINING:
         # Another reason on the way gives no more time; a shorter grace takes some away.
         end = min(at.drained_at, now.monotonic + wishes.grace)
         if wishes.circuits and now.monotonic < end:
-            return _draining(end, goal, now), ()
+            return _draining(at, end, goal, now), ()
         return goal, (Action.CLOSE,)
     return goal, ()
 
@@ -150,6 +150,9 @@ def _goal(wishes: Wishes, now: Now) -> Position:
     return Position(State.RELAYING, "relay mode is on")
 
 
-def _draining(end: float, goal: Position, now: Now) -> Position:
+def _draining(at: Position, end: float, goal: Position, now: Now) -> Position:
     until = None if end == FOREVER else now.wall + end - now.monotonic
+    if at.state is State.DRAINING and at.drained_at == end:
+        # What was told once stays, whatever the wall clock does meanwhile.
+        until = at.until
     return Position(State.DRAINING, goal.why, until, goal.cause, end)

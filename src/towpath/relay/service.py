@@ -1,7 +1,7 @@
 """The relaying of one node: when it relays, whom it admits, what it has relayed. Owns the relay identity's HOP service.
 
 What decides is pure and elsewhere (`modes`, `weekly`, `admission`, `rate`); this carries it out on the loop's thread,
-and tells the owner of every change.
+and tells the owner and the clients of every change.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from towpath.host.sources import Makers, Source, needed, of_this_machine
+from towpath._native.budget import Budget
+from towpath.host import sources
+from towpath.host.sources import Makers, Source, needed
 from towpath.log import get_logger
-from towpath.relay.admission import Admission
+from towpath.relay.admission import Admission, Barred
 from towpath.relay.interpreter import hasten, relax
 from towpath.relay.modes import FOREVER, START, Action, Cause, Kind, Now, Position, State, Wishes, step
 from towpath.relay.rate import InForce, in_force, of_setting
+from towpath.relay.spending import COUNTED, Spending
 from towpath.relay.weekly import Hour, hour_at
+from towpath.relaystream.reasons import Reason
+from towpath.relaystream.relay import Facts, Quota, RelaySide
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath.events import EventHub
+    from towpath.relay.queue_guard_task import Guard
     from towpath.settings import RelaySettings, Settings
     from towpath.store import Store
 
@@ -30,8 +36,8 @@ __all__ = ["RelayService", "real_time"]
 _PAUSE: Final = "relay.pause"
 _REST_S: Final = 30.0
 """How long the service sleeps at most: clocks are set and machines suspended meanwhile."""
-_DRAIN_S: Final = 0.05
-"""How often a draining relay looks whether the last circuit ended; the native core tells nobody."""
+_DRAIN_S: Final = 0.5
+"""How often a draining relay looks for circuits that were only under way: of their failing nobody is told."""
 _SAYS: Final = {
     State.OFF: "Not relaying",
     State.WAITING: "Waiting to relay",
@@ -39,6 +45,14 @@ _SAYS: Final = {
     State.DRAINING: "About to stop relaying",
     State.PAUSED: "Paused",
 }
+_REASONS: Final = {
+    Kind.MODE: Reason.MODE,
+    Kind.STOPPING: Reason.STOPPING,
+    Kind.PAUSED: Reason.PAUSED,
+    Kind.SCHEDULE: Reason.SCHEDULE,
+    Kind.QUOTA: Reason.QUOTA,
+}
+"""What clients are told; all else is the owner's own business."""
 _log = get_logger("relay")
 
 
@@ -62,15 +76,15 @@ class RelayService:
         tell_addresses: Callable[[], None],
         *,
         makers: Makers | None = None,
-        clock: Callable[[], Now] = real_time,
+        clock: Callable[[], Now] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._settings = settings
         self._events = events
         self._store = store
         self._tell_addresses = tell_addresses
-        self._makers = of_this_machine() if makers is None else makers
-        self._clock = clock
+        self._makers = sources.of_this_machine() if makers is None else makers
+        self._clock = real_time if clock is None else clock
         self._sources: dict[str, Source] = {}
         self._starting: set[asyncio.Task[None]] = set()
         self._hour = Hour()
@@ -80,8 +94,19 @@ class RelayService:
         self._stopping: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
-        self._relayed_before = 0
-        self._circuits_before = 0
+        self._policy = Admission(settings.relay)
+        self._side: RelaySide | None = None
+        self._guard: Guard | None = None
+        self._guard_rate: float | None = None
+        budget = Budget(endpoint.reactor)
+        endpoint.set_budget(budget)
+        self._budget = budget
+        self._spending = Spending(budget, store, settings.relay, self.update)
+
+    async def start(self) -> None:
+        """Begins to count and, when that is safe, to relay."""
+        await self._spending.start()
+        self.apply(self._settings)
 
     # --- wishes --------------------------------------------------------------------------------
 
@@ -90,10 +115,10 @@ class RelayService:
         self._settings = self._effective = settings
         self._hour = Hour()
         self._choose_sources()
+        self._spending.set_limits(settings.relay)
+        self._admit_by(settings.relay)
         self.update()
-        relay = self._endpoint.relay
-        if relay is not None:
-            relay.policy = Admission(self._effective.relay)
+        self._watch_the_line()
 
     async def pause(self, until: float | None) -> None:
         """Relays nothing until then (Unix time; None: until `resume`), this process and the next ones."""
@@ -126,6 +151,7 @@ class RelayService:
             task.cancel()
         for kind in list(self._sources):
             await self._sources.pop(kind).stop()
+        await self._spending.close()
 
     # --- the machine ---------------------------------------------------------------------------
 
@@ -133,10 +159,22 @@ class RelayService:
         """Looks anew at everything that decides, and acts. Called whenever something changed, and by its own timer."""
         before, now = self._position, self._clock()
         self._look_at_the_hour(now)
-        self._position, actions = step(before, self._wishes(), now)
-        for action in actions:
-            self._act(action)
-        at = self._position
+        self._spending.set_rate(self.rate)
+        at, actions = step(before, self._wishes(), now)
+        self._position = at
+        if Action.OFFER in actions:
+            self._offer()
+        if Action.WITHDRAW in actions:
+            self._endpoint.offer_relaying(False)
+            self._endpoint.push_identify()
+        if (at.state, at.admitting, at.cause and at.cause.kind) != (
+            before.state,
+            before.admitting,
+            before.cause and before.cause.kind,
+        ):
+            self._tell_clients(now)
+        if Action.CLOSE in actions:
+            self._close()
         if at.state is not before.state or (at.why != before.why and at.state is not State.OFF):
             self._tell(before)
         self._changed.set()
@@ -150,9 +188,16 @@ class RelayService:
             if hour.mode is not None and self._settings.relay.mode.relays:
                 wanted = wanted.changed({"relay.mode": str(hour.mode)}, source="relay.schedule")
             self._effective = wanted
-            if self._endpoint.relay is not None:
-                self._endpoint.relay.policy = Admission(wanted.relay)
+            self._spending.set_limits(wanted.relay)
+            self._admit_by(wanted.relay)
         self._hour = hour
+
+    def _admit_by(self, relay: RelaySettings) -> None:
+        barred = self._policy.barred
+        self._policy = Admission(relay) if self._side is None else Admission(relay, self._side.refused)
+        self._policy.barred = barred
+        if self._endpoint.relay is not None:
+            self._endpoint.relay.policy = self._policy
 
     def _wishes(self) -> Wishes:
         relay = self._settings.relay
@@ -160,14 +205,16 @@ class RelayService:
         return Wishes(
             relays=relay.mode.relays,
             paused_until=self._paused_until,
-            blocked=tuple(self._causes(relay)),
+            blocked=tuple(self._causes()),
+            scarce=self._spending.scarce(),
             stopping=self._stopping is not None,
-            circuits=self.circuits_now,
+            circuits=self.circuits_now + (self._endpoint.relay.connecting if self._endpoint.relay is not None else 0),
             grace=grace if self._stopping is None else self._stopping,
         )
 
-    def _causes(self, relay: RelaySettings) -> list[Cause]:
-        found = []
+    def _causes(self) -> list[Cause]:
+        spent = self._spending.spent()
+        found = [] if spent is None else [spent]
         if not self._hour.relays:
             found.append(Cause(Kind.SCHEDULE, "relay.schedule says not at this hour", self._hour.until))
         for kind, source in self._sources.items():
@@ -176,28 +223,74 @@ class RelayService:
                 found.append(Cause(Kind(kind), verdict.why))
         return found
 
-    def _act(self, action: Action) -> None:
-        if action is Action.OFFER:
-            self._offer()
-        elif action is Action.CLOSE:
-            self._close()
-
     def _offer(self) -> None:
         if self._endpoint.relay is None:
-            self._endpoint.start_relaying(Admission(self._effective.relay))
+            self._side = RelaySide(self._endpoint, self._facts)
+            self._admit_by(self._effective.relay)
+            self._spending.follow(self._endpoint.start_relaying(self._policy))
             hasten()
+        else:
+            self._endpoint.offer_relaying(True)
         self._tell_addresses()
         self._endpoint.push_identify()
+        self._watch_the_line()
 
     def _close(self) -> None:
-        relay = self._endpoint.relay
-        if relay is None:
+        if self._endpoint.relay is None:
             return
         self._endpoint.stop_relaying()
-        self._relayed_before += sum(relay.totals())
-        self._circuits_before += relay.circuits_opened
+        self._spending.follow(None)
+        if self._side is not None:
+            self._side.close()
+            self._side = None
         relax()
+        self._watch_the_line()
         self._endpoint.push_identify()
+
+    def _tell_clients(self, now: Now) -> None:
+        at, side = self._position, self._side
+        if at.cause is None:
+            self._policy.barred = None
+            if side is not None:
+                side.staying()
+            return
+        code = _REASONS.get(at.cause.kind, Reason.RESTING)
+        barred = Barred(code, at.cause.until)
+        row = self._spending.scarcest() if code is Reason.QUOTA else None
+        if row is not None:
+            barred = Barred(code, at.cause.until, row["period"], max(0, row["limit"] - row["used"]), row["limit"])
+        self._policy.barred = barred
+        if side is not None:
+            ends = None if at.state is State.RELAYING else at.until if at.state is State.DRAINING else now.wall
+            side.moving_out(ends, code, at.cause.until)
+
+    def _facts(self) -> Facts:
+        rows = [row for row in self._spending.rows() if row["limit"] is not None]
+        quotas = tuple(Quota(r["period"], r["limit"], max(0, r["limit"] - r["used"]), r["resets_at"]) for r in rows)
+        rate = self.rate.rate
+        return Facts(quotas, None if rate is None else round(rate))
+
+    # --- the line ------------------------------------------------------------------------------
+
+    def _watch_the_line(self) -> None:
+        wanted = self._settings.relay.queue_guard and self._endpoint.relay is not None
+        if wanted and self._guard is None:
+            # Loaded only by a node that relays.
+            from towpath.relay.queue_guard_task import Guard
+
+            self._guard = Guard(self._endpoint, self._budget, lambda: self._owners_rate().rate, self._slowed)
+            self._guard.start()
+        elif not wanted and self._guard is not None:
+            self._guard.stop()
+            self._guard = None
+
+    def _slowed(self, rate: float | None, why: str) -> None:
+        self._guard_rate = rate
+        _log.debug("line_rate", rate=rate, why=why)
+        self._spending.set_rate(self.rate)
+
+    def _owners_rate(self) -> InForce:
+        return in_force(of_setting(self._effective.relay.max_rate, None), self._hour.rate, None)
 
     def _tell(self, before: Position) -> None:
         at = self._position
@@ -217,7 +310,7 @@ class RelayService:
                 # Never twice in one turn of a clock that ticks coarsely.
                 wait = min(wait, max(0.01, until - now.wall))
         if self._position.state is State.DRAINING:
-            wait = _DRAIN_S
+            wait = min(wait, _DRAIN_S)
         self._timer = asyncio.get_running_loop().call_later(wait, self.update)
 
     # --- sources -------------------------------------------------------------------------------
@@ -251,12 +344,13 @@ class RelayService:
     @property
     def rate(self) -> InForce:
         """The rate in force."""
-        return in_force(of_setting(self._effective.relay.max_rate, None), self._hour.rate, None)
+        return in_force(self._owners_rate(), None, self._guard_rate)
 
     def status(self) -> dict[str, Any]:
         """The relay's part of the node's status."""
         relay = self._endpoint.relay
-        relayed = self._relayed_before + (sum(relay.totals()) if relay is not None else 0)
+        budget = self._spending.rows()
+        today = self._store.today()
         return {
             "mode": str(self._settings.relay.mode),
             "state": str(self._position.state),
@@ -264,16 +358,22 @@ class RelayService:
             "until": self._position.until,
             "circuits_now": self.circuits_now,
             "reservations_now": len(relay.reservations) if relay is not None else 0,
-            "circuits_today": self._circuits_before + (relay.circuits_opened if relay is not None else 0),
-            "bytes_relayed_today": relayed,
-            "bytes_relayed_total": relayed,
-            "budget": [],
+            "circuits_today": today["circuits"],
+            "bytes_relayed_today": today["relayed"],
+            "bytes_relayed_total": self._spending.relayed,
+            "budget": budget,
+            "budget_counts": COUNTED,
         }
 
     def limits(self) -> dict[str, Any]:
-        """What limits relaying, and how much of it is used."""
+        """What limits relaying, and how much of it is used: `budget` rows, the `rate` in force and the present one."""
         rate = self.rate
-        return {"budget": [], "rate": {"limit": rate.rate, "why": rate.why, "received": 0.0, "sent": 0.0}}
+        received, sent = self._spending.rate_now
+        return {
+            "budget": self._spending.rows(),
+            "budget_counts": COUNTED,
+            "rate": {"limit": rate.rate, "why": rate.why, "received": received, "sent": sent},
+        }
 
 
 def _read_pause(kept: object) -> float | None:
