@@ -71,7 +71,7 @@ class Allowance:
         return self._quota.left()
 
     def granted_left(self) -> tuple[int | None, int | None]:
-        """Bytes of it that may be moved now (for Budget.set_granted); what comes after waits until `changed` is called."""
+        """Bytes of it that may be moved now, for Budget.set_granted: what comes after waits for `changed`."""
         return self._quota.granted_left()
 
     @property
