@@ -31,6 +31,9 @@ class Measured(Protocol):
     def relays(self) -> list[dict[str, Any]]:
         """See Node."""
 
+    def limits(self) -> dict[str, Any]:
+        """See Node."""
+
 
 class _Reading(NamedTuple):
     """What one scrape reads, once."""
@@ -38,6 +41,7 @@ class _Reading(NamedTuple):
     status: dict[str, Any]
     plane: dict[str, Any]
     relays: list[dict[str, Any]]
+    limits: dict[str, Any]
 
 
 class Metric(NamedTuple):
@@ -127,6 +131,20 @@ _TABLE: Final = (
         _directions(received="bytes_read", sent="bytes_sent"),
     ),
     Metric(
+        "towpath_counted_bytes",
+        "counter",
+        "What quotas count: the larger of bytes sent and received on relay sockets; goes on over restarts",
+        (),
+        _status("bytes_relayed_total"),
+    ),
+    Metric(
+        "towpath_rate_limit_bytes_per_second",
+        "gauge",
+        "The rate in force for relay sockets; none where it is unlimited",
+        (),
+        _one(lambda reading: reading.limits["rate"]["limit"]),
+    ),
+    Metric(
         "towpath_budget_limit_bytes",
         "gauge",
         "Quota of a period: the larger of bytes sent and received on relay sockets; none where it is unlimited",
@@ -178,7 +196,8 @@ class Metrics:
         """What prometheus-client asks its collectors for."""
         core = importlib.import_module("prometheus_client.core")
         families = {"counter": core.CounterMetricFamily, "gauge": core.GaugeMetricFamily}
-        reading = _Reading(self._node.status(), self._node.data_plane(), self._node.relays())
+        node = self._node
+        reading = _Reading(node.status(), node.data_plane(), node.relays(), node.limits())
         for metric in _TABLE:
             family = families[metric.kind](metric.name, metric.help, labels=metric.labels)
             for labels, value in metric.read(reading):

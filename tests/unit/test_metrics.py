@@ -31,7 +31,7 @@ OF_THE_PROCESS = {
     "towpath_process_start_time_seconds",
     "towpath_process_virtual_memory_bytes",
 }
-UNITS = ("_bytes", "_seconds")
+UNITS = ("_bytes", "_seconds", "_bytes_per_second")
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -51,7 +51,7 @@ def samples(text: str) -> Samples:
 
 async def test_every_metric_is_told_with_what_the_node_says() -> None:
     node = DoubleNode()
-    node.settings = node.settings.changed({"relay.max_bandwidth_per_day": "5GB"})
+    node.settings = node.settings.changed({"relay.max_bandwidth_per_day": "5GB", "relay.max_rate": "3MB/s"})
     kind, text = await scraped(node)
     assert kind.startswith("text/plain")
     found = samples(text)
@@ -59,6 +59,8 @@ async def test_every_metric_is_told_with_what_the_node_says() -> None:
     assert found["towpath_info", (("version", __version__),)] == 1
     assert found["towpath_circuits", ()] == 2
     assert found["towpath_circuits_opened_total", ()] == 17
+    assert found["towpath_counted_bytes_total", ()] == 5e9
+    assert found["towpath_rate_limit_bytes_per_second", ()] == 3e6
     assert found["towpath_socket_bytes_total", (("direction", "received"),)] == 7000
     assert found["towpath_relayed_bytes_total", (("direction", "out"),)] == 3000
     assert found["towpath_loop_slice_seconds", (("quantile", "0.99"),)] == pytest.approx(3e-6)
@@ -110,7 +112,9 @@ async def test_a_real_relay_is_told_as_well() -> None:
     assert found["towpath_circuits", ()] == 1
     assert found["towpath_reservations", ()] == 1
     assert found["towpath_relayed_bytes_total", (("direction", "in"),)] > 100_000
-    assert {name for name, _ in found} >= set(METRICS) - {name for name in METRICS if "budget" in name}
+    assert {name for name, _ in found} >= {
+        name for name in METRICS if "limit_bytes" not in name and "budget" not in name
+    }
 
 
 async def fetched(place: socket.socket, path: str) -> bytes:
