@@ -2,7 +2,7 @@
 store. Owned by the relay's service, on its loop.
 
 The native budget holds the end of a limit to the byte. The allowance grants in slices that are on disk before they are
-used, so that no crash makes a quota larger; the rate is held low enough that a slice lasts until the next one is safe.
+used, so that no crash makes a quota larger; where a slice ends the sockets wait for the next one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ COUNTED: Final = "the larger of the bytes sent and received on relay sockets"
 """What counts against a quota, to be said wherever one is shown."""
 TICK_S: Final = 0.25
 """How often what moved is charged. With the store's own delay less than a second is lost in a crash."""
-_SLICE_LASTS: Final = 2 * TICK_S
-_SLOWEST: Final = 1.0
-_SAME: Final = 0.1
-"""A rate that only keeps within a slice is set anew when it differs by more."""
 _AT_A_TIME: Final = 128
 """Circuits whose bytes are counted for their peers in one tick."""
 _OF: Final = {"hour": "hour's", "day": "day's", "month": "month's"}
@@ -57,8 +53,8 @@ class Spending:
         clocked = {} if clock is None else {"clock": clock}
         self._allowance = Allowance(store, _limits_of(settings), self._granted, **clocked)
         self._rate = InForce(None, "relay.max_rate is unlimited")
-        self._held_at: float | None = None
         self._ends: tuple[int | None, ...] = (None, None)
+        self._granted_to: tuple[int | None, ...] = (None, None)
         self._charged = (0, 0)
         self._left_over = (False, False)
         self._relay: Relay | None = None
@@ -72,6 +68,7 @@ class Spending:
         """Begins to count; returns when the first slice may be used."""
         self._total_before = (await self._store.totals())["relayed"]
         self._budget.on_exhausted = self._exhausted
+        self._budget.on_waiting = self._waiting
         await self._allowance.start()
         self._tick()
 
@@ -81,7 +78,7 @@ class Spending:
             return
         self._timer.cancel()
         self._timer = None
-        self._budget.on_exhausted = None
+        self._budget.on_exhausted = self._budget.on_waiting = None
         self.charge()
         await self._allowance.close()
 
@@ -96,38 +93,32 @@ class Spending:
         """Holds the sockets to this rate from now on."""
         if rate != self._rate:
             self._rate = rate
-            self._hold()
+            self._budget.set_rate(rate.rate)
 
     def _granted(self) -> None:
         self._hold()
         self._look()
 
     def _hold(self) -> None:
-        left = zip(self._charged, self._allowance.left(), strict=True)
-        ends = tuple(None if n is None else at + n for at, n in left)
+        ends, granted = self._ends_of(self._allowance.left()), self._ends_of(self._allowance.granted_left())
         if ends != self._ends:
             self._ends = ends
-            moved = (self._budget.received, self._budget.sent)
-            self._budget.set_allowance(
-                *(None if end is None else max(0, end - at) for end, at in zip(ends, moved, strict=True))
-            )
-        rate = self._within_slice(self._rate.rate)
-        held = self._held_at
-        if rate == held:
-            return
-        if rate == self._rate.rate or rate is None or held is None or abs(rate - held) > _SAME * held:
-            self._held_at = rate
-            self._budget.set_rate(rate)
+            self._budget.set_allowance(*self._until(ends))
+        if granted != self._granted_to:
+            self._granted_to = granted
+            self._budget.set_granted(*self._until(granted))
 
-    def _within_slice(self, rate: float | None) -> float | None:
-        # Unless the rest of the limit is granted: its end is the native budget's to hold.
-        granted, left = self._allowance.granted_left(), self._allowance.left()
-        lasting = [
-            max(_SLOWEST, g / _SLICE_LASTS)
-            for g, n in zip(granted, left, strict=True)
-            if g is not None and n is not None and g < n
-        ]
-        return min([*lasting, *([] if rate is None else [rate])], default=None)
+    def _ends_of(self, left: tuple[int | None, int | None]) -> tuple[int | None, ...]:
+        """The budget's counters when that will be used."""
+        return tuple(None if n is None else at + n for at, n in zip(self._charged, left, strict=True))
+
+    def _until(self, ends: tuple[int | None, ...]) -> list[int | None]:
+        moved = (self._budget.received, self._budget.sent)
+        return [None if end is None else max(0, end - at) for end, at in zip(ends, moved, strict=True)]
+
+    def _waiting(self) -> None:
+        self.charge()
+        self._hold()
 
     def _exhausted(self) -> None:
         self.charge()
