@@ -78,15 +78,18 @@ def test_rates_and_texts_fit() -> None:
 
 
 def test_budgets_have_bars_where_there_is_room() -> None:
+    in_the_evening = time.mktime((2033, 5, 18, 20, 0, 0, 0, 0, -1))
     budget = [
         {"period": "day", "limit": 1000, "used": 500, "resets_at": None},
         {"period": "month", "limit": None, "used": 500, "resets_at": None},
         {"period": "hour", "limit": 0, "used": 0, "resets_at": None},
+        {"period": "hour", "limit": 10**9, "used": 1, "resets_at": in_the_evening - 0.01},
     ]
     assert budget_lines(budget, 80) == [
         "day   ██████████░░░░░░░░░░  500 B of 1 kB (50%)",
         "month 500 B, unlimited",
         "hour  ████████████████████  0 B of 0 B (100%)",
+        "hour  █░░░░░░░░░░░░░░░░░░░  1 B of 1 GB (<1%), resets 2033-05-18 20:00",
     ]
     assert budget_lines(budget, 40)[0] == "day   500 B of 1 kB (50%)"
 

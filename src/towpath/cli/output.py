@@ -17,6 +17,7 @@ __all__ = [
     "print_line",
     "print_table",
     "quantity",
+    "several",
     "truth",
     "waiting",
 ]
@@ -100,6 +101,11 @@ def _cell(column: str, value: Any) -> str:
 def truth(value: bool) -> str:
     """`yes` or `no`."""
     return "yes" if value else "no"
+
+
+def several(number: int, what: str) -> str:
+    """`1 circuit`, `2 circuits`."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def quantity(size: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from towpath.cli.changing import position_in_words
 from towpath.cli.options import Data, Full, Json
-from towpath.cli.output import columns, duration, print_facts, print_json, print_table, quantity, truth
+from towpath.cli.output import columns, duration, print_facts, print_json, print_table, quantity, several, truth
 from towpath.cli.places import data_directory
 from towpath.cli.view import COUNTED, budget_lines, signs
 from towpath.control.client import ask
@@ -73,8 +73,8 @@ def status(*, data: Data = None, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    now = [f"{found['circuits_now']} circuits", f"{found['reservations_now']} reservations"]
-    today = [f"{quantity(found['bytes_relayed_today'])} relayed", f"{found['circuits_today']} circuits"]
+    now = [several(found["circuits_now"], "circuit"), several(found["reservations_now"], "reservation")]
+    today = [f"{quantity(found['bytes_relayed_today'])} relayed", several(found["circuits_today"], "circuit")]
     print_facts(
         [
             ("mode", found["mode"]),

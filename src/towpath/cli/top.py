@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from towpath.cli.changing import position_in_words
 from towpath.cli.options import Data, Json
-from towpath.cli.output import duration, print_json, quantity
+from towpath.cli.output import duration, print_json, quantity, several
 from towpath.cli.places import data_directory
 from towpath.cli.view import COUNTED, Signs, budget_lines, fit, moment, rate, signs, sparkline
 from towpath.control.client import ask, follow
@@ -188,12 +188,12 @@ def screen(picture: Picture, width: int, height: int, use: Signs) -> RenderableT
 
     line(f"towpath  {status['mode']}, up {duration(status['uptime_s'])}", "bold")
     line(position_in_words(status), _STYLES.get(status["state"], ""))
-    today = f"{quantity(status['bytes_relayed_today'])}, {status['circuits_today']} circuits"
+    today = f"{quantity(status['bytes_relayed_today'])}, {several(status['circuits_today'], 'circuit')}"
     line(f"today    {today}; in all {quantity(status['bytes_relayed_total'])}")
     speed = limits["rate"]
     line(
         f"now      {use.down} {rate(speed['received'])}  {use.up} {rate(speed['sent'])}  of {rate(speed['limit'])}"
-        f"  {status['circuits_now']} circuits, {status['reservations_now']} reservations"
+        f"  {several(status['circuits_now'], 'circuit')}, {several(status['reservations_now'], 'reservation')}"
     )
     room = max(8, width - 9)
     if picture.rates:
@@ -232,7 +232,8 @@ def _circuits(line: Any, rows: Sequence[Mapping[str, Any]], moved: Mapping[int, 
         text = f"{row['id']:>8}  {short_peer_id(row['peer']):9}  "
         if wide:
             text += f"{short_peer_id(str(row.get('target') or '')):9}  "
-        text += f"{rate(moved.get(row['id'], 0.0)):>10}  {quantity(row['bytes_in'] + row['bytes_out']):>8}"
+        speed = rate(moved[row["id"]]) if row["id"] in moved else "-"
+        text += f"{speed:>10}  {quantity(row['bytes_in'] + row['bytes_out']):>8}"
         line(text + (f"  {duration(row['age_s'])}" if wide else ""))
     if len(shown) < len(rows):
         line(f"and {len(rows) - len(shown)} more", "dim")

@@ -84,9 +84,11 @@ def budget_lines(budget: Sequence[Mapping[str, Any]], width: int, use: Signs = _
             share = used / limit if limit else 1.0
             if width >= NARROW:
                 line += bar(share, min(20, width - 40), use) + "  "
-            line += f"{quantity(used)} of {quantity(limit)} ({int(100 * share)}%)"
+            percent = "<1" if 0 < share < 0.01 else int(100 * share)
+            line += f"{quantity(used)} of {quantity(limit)} ({percent}%)"
         if quota.get("resets_at") is not None:
-            line += f", resets {moment(quota['resets_at'])}"
+            # Periods are counted in another clock, which is some milliseconds off.
+            line += f", resets {moment(60 * round(quota['resets_at'] / 60))}"
         lines.append(line)
     return lines
 
