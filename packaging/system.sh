@@ -57,6 +57,7 @@ missing() {
         have valgrind || echo valgrind
         have ip || echo iproute2
         have nft || echo nftables
+        have dbus-daemon || echo dbus-daemon
         have systemd-analyze || echo systemd # brings libseccomp
         ;;
     rust)

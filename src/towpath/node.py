@@ -106,7 +106,9 @@ class Node:
         for protocol in self._handlers:
             self._serve(protocol)
         self._listeners = Listeners(self._relay, self.relay_id)
-        self._service = RelayService(self._relay, self.settings, self.events, self.store, self._tell_addresses)
+        self._service = RelayService(
+            self._relay, self.settings, self.events, self.store, self._tell_addresses, self._peer
+        )
         try:
             self._listen(self.settings)
             await self._service.start()

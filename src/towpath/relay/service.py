@@ -27,6 +27,7 @@ from towpath.relaystream.relay import Facts, Quota, RelaySide
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath.events import EventHub
+    from towpath.host.upload import UploadWatch
     from towpath.relay.queue_guard_task import Guard
     from towpath.settings import RelaySettings, Settings
     from towpath.store import Store
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["RelayService", "real_time"]
 
 _PAUSE: Final = "relay.pause"
+_BEST_UPLOAD: Final = "line.best_upload"
 _REST_S: Final = 30.0
 """How long the service sleeps at most: clocks are set and machines suspended meanwhile."""
 _DRAIN_S: Final = 0.5
@@ -64,7 +66,8 @@ def real_time() -> Now:
 class RelayService:
     """Relays on `endpoint` as the settings, the owner and the machine allow.
 
-    `tell_addresses()` is called when HOP is offered: reservations name them. `makers` make the sources of `host`.
+    `tell_addresses()` is called when HOP is offered: reservations name them. `peer` is the endpoint of the owner's own
+    streams, on which the line's upload is seen. `makers` make the sources of `host`.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class RelayService:
         events: EventHub,
         store: Store,
         tell_addresses: Callable[[], None],
+        peer: Endpoint | None = None,
         *,
         makers: Makers | None = None,
         clock: Callable[[], Now] | None = None,
@@ -98,6 +102,9 @@ class RelayService:
         self._side: RelaySide | None = None
         self._guard: Guard | None = None
         self._guard_rate: float | None = None
+        self._peer = peer
+        self._upload: UploadWatch | None = None
+        self._best_upload = _read_rate(store.get(_BEST_UPLOAD))
         budget = Budget(endpoint.reactor)
         endpoint.set_budget(budget)
         self._budget = budget
@@ -162,6 +169,7 @@ class RelayService:
         self._spending.set_rate(self.rate)
         at, actions = step(before, self._wishes(), now)
         self._position = at
+        self._serve_clients()
         if Action.OFFER in actions:
             self._offer()
         if Action.WITHDRAW in actions:
@@ -225,8 +233,6 @@ class RelayService:
 
     def _offer(self) -> None:
         if self._endpoint.relay is None:
-            self._side = RelaySide(self._endpoint, self._facts)
-            self._admit_by(self._effective.relay)
             self._spending.follow(self._endpoint.start_relaying(self._policy))
             hasten()
         else:
@@ -240,12 +246,24 @@ class RelayService:
             return
         self._endpoint.stop_relaying()
         self._spending.follow(None)
-        if self._side is not None:
+        if self._side is not None and self._position.state is State.OFF:
             self._side.close()
             self._side = None
         relax()
         self._watch_the_line()
         self._endpoint.push_identify()
+
+    def _serve_clients(self) -> None:
+        # With relay mode on, also while nothing is offered: whoever comes then is told why, and until when.
+        off = self._position.state is State.OFF
+        if off and self._side is not None and self._endpoint.relay is None:
+            self._side.close()
+            self._side = None
+        elif not off and self._side is None:
+            self._side = RelaySide(self._endpoint, self._facts)
+            self._admit_by(self._effective.relay)
+        if self._side is not None:
+            self._side.allowance()
 
     def _tell_clients(self, now: Now) -> None:
         at, side = self._position, self._side
@@ -267,7 +285,8 @@ class RelayService:
     def _facts(self) -> Facts:
         rows = [row for row in self._spending.rows() if row["limit"] is not None]
         quotas = tuple(Quota(r["period"], r["limit"], max(0, r["limit"] - r["used"]), r["resets_at"]) for r in rows)
-        rate = self.rate.rate
+        # The owner's rate: what the line takes at the moment is nobody else's business.
+        rate = self._owners_rate().rate
         return Facts(quotas, None if rate is None else round(rate))
 
     # --- the line ------------------------------------------------------------------------------
@@ -283,6 +302,23 @@ class RelayService:
         elif not wanted and self._guard is not None:
             self._guard.stop()
             self._guard = None
+        auto = self._effective.relay.max_rate == "auto" and self._endpoint.relay is not None
+        if auto and self._upload is None and self._peer is not None:
+            from towpath.host.upload import UploadWatch
+
+            public = self._settings.network.public_ranges
+            self._upload = UploadWatch(
+                self._peer, self._best_upload or 0.0, lambda: self._budget.sent, self._uploaded, public=public
+            )
+            self._upload.start()
+        elif not auto and self._upload is not None:
+            self._upload.stop()
+            self._upload = None
+
+    def _uploaded(self, rate: float) -> None:
+        self._best_upload = rate
+        self._store.put(_BEST_UPLOAD, rate)
+        self._spending.set_rate(self.rate)
 
     def _slowed(self, rate: float | None, why: str) -> None:
         self._guard_rate = rate
@@ -290,7 +326,7 @@ class RelayService:
         self._spending.set_rate(self.rate)
 
     def _owners_rate(self) -> InForce:
-        return in_force(of_setting(self._effective.relay.max_rate, None), self._hour.rate, None)
+        return in_force(of_setting(self._effective.relay.max_rate, self._best_upload), self._hour.rate, None)
 
     def _tell(self, before: Position) -> None:
         at = self._position
@@ -381,3 +417,7 @@ def _read_pause(kept: object) -> float | None:
         return None
     until = kept.get("until")
     return float(until) if isinstance(until, int | float) else FOREVER
+
+
+def _read_rate(kept: object) -> float | None:
+    return float(kept) if isinstance(kept, int | float) and kept > 0 else None

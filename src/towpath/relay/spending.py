@@ -217,7 +217,7 @@ class Spending:
         row = min(self._limited_rows(), key=lambda row: row["limit"] - row["used"], default=None)
         if row is None:
             return None
-        return Cause(Kind.QUOTA, f"the {_OF[row['period']]} budget is used up", float(round(row["resets_at"])))
+        return Cause(Kind.QUOTA, f"the {_OF[row['period']]} budget is used up", round(row["resets_at"]))
 
     def scarce(self) -> Cause | None:
         """Why nobody new is admitted: less than a tenth of a limit is left."""
@@ -227,7 +227,7 @@ class Spending:
         if row is None:
             return None
         return Cause(
-            Kind.QUOTA, f"less than a tenth of the {_OF[row['period']]} budget is left", float(round(row["resets_at"]))
+            Kind.QUOTA, f"less than a tenth of the {_OF[row['period']]} budget is left", round(row["resets_at"])
         )
 
     def _is_spent(self) -> bool:
@@ -243,7 +243,7 @@ class Spending:
     def rows(self) -> list[dict[str, Any]]:
         """A row {period, limit, used, resets_at} for hour, day and month, up to this moment."""
         self.charge()
-        return self._allowance.rows()
+        return [row | {"resets_at": round(row["resets_at"])} for row in self._allowance.rows()]
 
     @property
     def rate(self) -> InForce:
