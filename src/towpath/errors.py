@@ -14,6 +14,7 @@ __all__ = [
     "MalformedMessage",
     "NoRelaysAvailable",
     "NoReservation",
+    "NotRelaying",
     "NotRunning",
     "PeerIdMismatch",
     "PermissionDenied",
@@ -167,6 +168,16 @@ class ProtocolNotSupported(TowpathError):
     def __init__(self, protocol: str, peer: str = "the peer") -> None:
         self.protocol = protocol
         super().__init__(f"{peer} does not speak {protocol}; check that the right service runs there")
+
+
+class NotRelaying(ProtocolNotSupported, DialError):
+    """A peer was reached that does not relay, or not now: `reason` is what it said of it, None when it did not."""
+
+    def __init__(self, protocol: str, reason: str | None = None) -> None:
+        self.protocol = protocol
+        self.reason = reason
+        told = reason or f"it does not speak {protocol}; use another relay"
+        TowpathError.__init__(self, f"the peer does not relay now: {told}")
 
 
 class StreamReset(TowpathError):

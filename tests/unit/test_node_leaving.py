@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.control_pair import NOW, Relaying, relaying
-from tests.unit.nodes import client, until
-from towpath import Node
+from tests.unit.nodes import ECHO, Meeting, address, client, meeting, relay, until
+from towpath import Node, RelayMode
 from towpath.addresses import peer_id_to_text
 from towpath.client import reservations
-from towpath.errors import ReservationRefused, ResourceLimitExceeded
+from towpath.errors import NotRelaying, ReservationRefused, ResourceLimitExceeded
+from towpath.relaystream import PROTOCOL
 from towpath.relaystream.reasons import Reason
 from towpath.relaystream.relay import Facts, Quota
 
@@ -144,3 +145,82 @@ async def test_a_release_takes_the_control_stream_with_it(middle: Relaying, bob:
     await bob.release(held)
     await until(lambda: len(middle.side) == 0)
     await until(lambda: bob.peers() == [])
+
+
+# --- with a whole node as the relay ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def met() -> AsyncIterator[Meeting]:
+    async with meeting() as made:
+        yield made
+
+
+async def test_a_paused_relay_tells_its_clients_and_takes_them_back() -> None:
+    async with meeting(relay__drain_grace="60s") as met, client() as carol:
+        (held,) = met.bob._held
+        here, there = await met.pair()
+        await met.relay.pause(7300)
+        await until(lambda: held.state == "leaving")
+        why = "its owner paused it, and ends what is open in 60 s, and is back in 3 h"
+        assert met.bob.relays()[0]["reasons"][0] == why
+        here.write(b"goes on")
+        assert await there.readexactly(7) == b"goes on"
+        with pytest.raises(
+            NotRelaying, match="the peer does not relay now: its owner paused it, and ends what is open in"
+        ):
+            await carol.connect_to_peer_via_relay(met.bob.peer_id, ECHO, via=address(met.relay))
+        with pytest.raises(NotRelaying, match="and is back in 3 h; use another relay"):
+            await carol.reserve(address(met.relay))
+        await met.relay.resume()
+        await until(lambda: held.state == "active")
+        assert await carol.ping(met.bob.peer_id, via=address(met.relay)) > 0
+
+
+async def test_a_relay_paused_for_long_still_says_why_to_who_comes(met: Meeting) -> None:
+    await met.relay.pause(7300)
+    await until(lambda: met.relay.status()["state"] == "paused")
+    async with client() as carol:
+        with pytest.raises(NotRelaying, match="its owner paused it, and ends what is open now, and is back in 3 h"):
+            await carol.reserve(address(met.relay))
+
+
+async def test_a_resumed_relay_is_reserved_at_again_at_once(met: Meeting) -> None:
+    (held,) = met.bob._held
+    await met.relay.pause(7300)
+    await until(lambda: held.state == "lost")
+    await met.relay.resume()
+    await until(lambda: held.state == "active")
+
+
+async def test_a_relay_switched_off_is_left_and_lists_the_protocol_no_more(met: Meeting) -> None:
+    (held,) = met.bob._held
+    session = held.session
+    assert session is not None
+    await met.relay.set_relay_mode(RelayMode.CLIENT_ONLY)
+    await until(lambda: held.failures > 0)
+    assert held.state == "lost"
+    await until(lambda: PROTOCOL not in (session.protocols or ()))
+    async with client() as carol:
+        with pytest.raises(
+            NotRelaying, match=r"it does not speak /libp2p/circuit/relay/0\.2\.0/hop; use another relay"
+        ):
+            await carol.reserve(address(met.relay))
+
+
+async def test_admission_explains_its_numbers() -> None:
+    async with relay(relay__max_reservations=1, relay__max_circuits=0, relay__deny=[]) as small, client() as first:
+        await first.reserve(address(small))
+        async with client() as second:
+            with pytest.raises(ReservationRefused, match="it holds 1 of 1 reservations"):
+                await second.reserve(address(small))
+            with pytest.raises(ResourceLimitExceeded, match="it carries 0 of 0 circuits"):
+                await second.ping(first.peer_id, via=address(small))
+
+
+async def test_a_relay_tells_its_quota_and_rate() -> None:
+    async with relay(relay__max_bandwidth_per_day="5GB", relay__max_rate="1MB/s") as limited, client() as bob:
+        await bob.reserve(address(limited))
+        await until(lambda: len(bob.relays()[0]["reasons"]) == 3)
+        assert bob.relays()[0]["reasons"][2] == "carries 1 MB/s for all together"
+        assert "of 5 GB left of its daily quota" in bob.relays()[0]["reasons"][1]

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from towpath._native import appstream, messages
-from towpath.errors import HandshakeError, ProtocolNotSupported, RelayError, StreamReset
+from towpath.errors import HandshakeError, NotRelaying, ProtocolNotSupported, RelayError, StreamReset
 from towpath.relaystream.reasons import Request
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ _REFUSALS: Final = (200, 201, 202)
 async def _request(
     session: Session, message: bytes, control: ClientSide | None, request: Request, target: bytes | None
 ) -> tuple[AppStream, Message]:
-    stream = await open_stream(session, HOP)
+    try:
+        stream = await open_stream(session, HOP)
+    except ProtocolNotSupported as error:
+        raise NotRelaying(HOP, None if control is None else await control.why_not(session)) from error
     try:
         if control is not None:
             control.attach(session)

@@ -6,6 +6,7 @@ It remembers what each relay said until its stream ends: why it refused, what it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections import deque
@@ -32,6 +33,7 @@ _REFUSALS: Final = 16
 _FRESH_S: Final = 10.0
 """How long a refusal may lie before its status comes."""
 _LOOK_S: Final = 30.0
+_WAIT_S: Final = 0.2
 
 
 class Leaving(NamedTuple):
@@ -116,7 +118,27 @@ class ClientSide:
             if (refused.request, refused.target) == (request, target) and now - at < _FRESH_S:
                 seat.refusals.remove((at, refused))
                 return refusal_sentence(refused)
-        return None if seat.leaving is None else f"{seat.leaving.sentence(now)}; use another relay"
+        return None if seat.leaving is None else _with_advice(seat.leaving)
+
+    async def why_not(self, session: Session) -> str | None:
+        """Why a relay offers nothing now, with advice; None when it does not say. Waits 200 ms at most."""
+        self.attach(session)
+        relay_id = session.peer_id
+        if relay_id in self._seats and self.leaving(relay_id) is None:
+            told = asyncio.Event()
+
+            def hear(_: Leaving | None) -> None:
+                told.set()
+
+            self.watch(relay_id, hear)
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_WAIT_S):
+                        await told.wait()
+            finally:
+                self.unwatch(relay_id, hear)
+        leaving = self.leaving(relay_id)
+        return None if leaving is None else _with_advice(leaving)
 
     def leaving(self, relay_id: bytes) -> Leaving | None:
         """Does this relay move out, as far as it said?"""
@@ -180,6 +202,10 @@ class ClientSide:
             self.leave(seat.session)
         if self._seats:
             self._look_later()
+
+
+def _with_advice(leaving: Leaving) -> str:
+    return f"{leaving.sentence(time.monotonic())}; use another relay"
 
 
 def _selected(seat: _Seat, selected: asyncio.Future[bool | None]) -> None:
