@@ -84,11 +84,6 @@ class Allowance:
         self._quota.advance(self._clock())
         return self._quota.exhausted_for()
 
-    def resets_in(self) -> float:
-        """Seconds until the next period begins."""
-        self._quota.advance(self._clock())
-        return self._quota.resets_in()
-
     def rows(self) -> list[dict[str, Any]]:
         """Rows {period, limit (None: unlimited), used, resets_at} for hour, day and month."""
         return self._quota.rows(self._clock())

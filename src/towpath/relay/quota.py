@@ -119,10 +119,6 @@ class Quota:
             self._time = max(self._time, then + clock.wall_s - wall)
             self._booted = (self._time, clock.wall_s)
 
-    def resets_in(self) -> float:
-        """Seconds of CLOCK_BOOTTIME until the next period begins."""
-        return max(0.0, min(period.ends for period in self._periods.values()) - self._time)
-
     def exhausted_for(self) -> float | None:
         """Seconds of CLOCK_BOOTTIME until no limit is used up any more; None when none is.
 
