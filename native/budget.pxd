@@ -37,9 +37,9 @@ cdef class Budget(Meter):
     cdef int64_t issue_max
     cdef uint64_t paced_ns
     cdef uint64_t paced_received
-    cdef uint64_t idle_ns              # when tokens were last left over
+    cdef uint64_t idle_ns              # when tokens to receive were last left over,
     cdef uint64_t busy_ns              # and when they last were not
-    cdef bint idle
+    cdef uint64_t sent_ns              # when nothing last waited to be sent
 
     cdef bint near                     # the end of the allowance is so near that credit is held back
     cdef int64_t left                  # credit that the allowance still bears
@@ -55,9 +55,10 @@ cdef class Budget(Meter):
     cdef void leave(self, Claimant c) noexcept
     cdef void claim(self, Claimant c) noexcept
     cdef bint spend(self, uint32_t n) noexcept
-    cdef uint32_t window_for(self, uint64_t rtt_us) noexcept
+    cdef uint32_t window_for(self, Claimant c) noexcept
     cdef void _judge(self) noexcept
     cdef void _pace(self) noexcept
+    cdef bint _starved(self) noexcept
     cdef void _deal(self) noexcept
     cdef void _measure(self) noexcept
     cdef void _exhaust(self) noexcept

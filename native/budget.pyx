@@ -27,10 +27,12 @@ cdef enum:
     WINDOW_MIN = 32768
     WINDOW_MAX = 16777216
     QUEUE_US = 50000           # worth so much of the rate a sender may have ahead, besides its round trip
+    AHEAD_US = 40000           # and all who want more should have together
+    LOOK_AT = 64               # of them at most, for a guess
     ALWAYS_BELOW = 67108864    # bytes a second: with a lower rate credit is dealt even while there is no shortage
     REST_NS = 1000000000       # after so long without a shortage a higher rate lets credit pass through again
     RESUMED_NS = 50000000
-    STANDING_MS = 50           # data may wait in the sockets for so long before less is dealt than arrives
+    STANDING_NS = 50000000     # data may wait without a pause for so long before less is dealt than arrives
     STALE_MS = 2000            # credit not touched for so long is not set aside
     MARGIN = 131072            # of an allowance: for goodbyes, and for what lives on without circuits
     SMOOTH_S = 2               # rate_now's memory
@@ -64,7 +66,7 @@ cdef class Budget(Meter):
         self.ring = deque()
         self.left = PLENTY
         self.quantum = QUANTUM_MAX
-        self.asked_at = reactor.loop.time()
+        self.asked_at = self.reactor.clock_ns() * 1e-9
 
     # --- limits, for Python --------------------------------------------------------------------
 
@@ -76,7 +78,7 @@ cdef class Budget(Meter):
         tp_bucket_set(&self.receive, rate, now)
         tp_bucket_set(&self.send, rate, now)
         self.turn = max(self.receive.burst >> 2, <uint64_t>GRANT_MIN) if rate else NEVER
-        self.quantum = min(max(rate // 125, <uint64_t>GRANT_MIN), <uint64_t>QUANTUM_MAX) if rate else QUANTUM_MAX
+        self.quantum = min(max(rate // 250, <uint64_t>GRANT_MIN), <uint64_t>QUANTUM_MAX) if rate else QUANTUM_MAX
         self.issue_max = <int64_t>max(rate // 50, 2 * self.quantum)
         self.issue = min(self.issue, self.issue_max)
         self.paced_ns = now
@@ -129,7 +131,7 @@ cdef class Budget(Meter):
     def rate_now(self):
         """(received, sent) in bytes per second, smoothed over about two seconds, or since it was last asked if that is
         longer."""
-        cdef double now = self.reactor.loop.time()
+        cdef double now = self.reactor.clock_ns() * 1e-9
         cdef double passed = now - self.asked_at
         cdef double fresh
         if passed > 0.01:
@@ -155,6 +157,9 @@ cdef class Budget(Meter):
         """It has ended."""
         self.claimants.pop(c, None)
         c.budget = None
+        if len(self.ring) > 2 * len(self.claimants) + 64:
+            # Most of them are gone, and while there is nothing to deal no turn of theirs will come.
+            self.ring = deque([one for one in self.ring if (<Claimant>one).budget is self])
 
     cdef void claim(self, Claimant c) noexcept:
         """c could use more credit: its turn will come."""
@@ -172,12 +177,13 @@ cdef class Budget(Meter):
         self.left -= n
         return True
 
-    cdef uint32_t window_for(self, uint64_t rtt_us) noexcept:
+    cdef uint32_t window_for(self, Claimant c) noexcept:
         """The most credit that a sender may have ahead while the rate is in force."""
         cdef uint64_t n
         if self.receive.rate == 0:
             return WINDOW_MAX
-        n = <uint64_t>(self.receive.rate * 1e-6 * (rtt_us + QUEUE_US))
+        n = c.stream.session.channel.rtt_us(self.reactor.now_ms) + QUEUE_US
+        n = <uint64_t>(self.receive.rate * 1e-6 * n * max(c.weight, 1.0))
         return <uint32_t>min(max(n, <uint64_t>WINDOW_MIN), <uint64_t>WINDOW_MAX)
 
     cdef void _judge(self) noexcept:
@@ -219,30 +225,51 @@ cdef class Budget(Meter):
         self._deal()
 
     cdef void _pace(self) noexcept:
-        # What has come in, and what could have, is issued anew.
+        # What has come in is issued anew; more while too little is out to use the rate, less while data waits.
         cdef uint64_t now = self.reactor.now_ns
         cdef uint64_t passed = min(now - self.paced_ns, <uint64_t>RESUMED_NS)
         cdef int64_t moved = <int64_t>(self.received - self.paced_received)
         cdef int64_t tokens = <int64_t>tp_bucket_fill(&self.receive, now)
-        cdef int64_t standing_ms
-        cdef bint idle = not self.receiving and not self.sending and tokens >= <int64_t>(self.receive.burst >> 2)
+        cdef uint64_t standing_ns = 0
+        cdef bint starved = self._starved()
         if now - self.paced_ns > RESUMED_NS:
-            self.idle_ns = now     # there were no ticks for a while, because nobody needed them
+            self.idle_ns = self.sent_ns = now      # there were no ticks for a while, because nobody needed them
         self.paced_ns = now
         self.paced_received = self.received
-        if idle:
-            self.issue += max(moved, <int64_t>(self.receive.rate * 1e-9 * passed))
-            if not self.idle:
-                self.issue += tokens
+        if not self.sending:
+            self.sent_ns = now
+        if not self.receiving and tokens >= <int64_t>(self.receive.burst >> 2):
+            if starved:
+                moved = max(moved, <int64_t>(self.receive.rate * 1e-9 * passed))
+                if self.idle_ns < self.busy_ns:
+                    moved += tokens
             self.idle_ns = now
             if now - self.busy_ns > REST_NS and not self.ring:
                 self.pressing = False
         else:
-            standing_ms = <int64_t>(now - self.idle_ns) // 1000000
-            self.issue += moved - moved * min(max(standing_ms - STANDING_MS, <int64_t>0), <int64_t>500) // 1000
             self.busy_ns = now
-        self.idle = idle
-        self.issue = min(self.issue, self.issue_max)
+            if not starved:
+                standing_ns = now - self.idle_ns
+        standing_ns = max(standing_ns, now - self.sent_ns)
+        if standing_ns > STANDING_NS:
+            moved -= moved * <int64_t>min((standing_ns - STANDING_NS) // 1000000, <uint64_t>500) // 1000
+        self.issue = min(self.issue + moved, self.issue_max)
+
+    cdef bint _starved(self) noexcept:
+        # Is there less credit out than the way of those who want more holds? If not, more credit would bring no more
+        # bytes: the senders are slow, or this process was.
+        cdef Claimant c
+        cdef uint64_t out = 0
+        cdef uint64_t way_us = 0
+        cdef int looked = 0
+        for c in self.ring:
+            if looked == LOOK_AT:
+                out = out * <uint64_t>len(self.ring) // LOOK_AT
+                break
+            looked += 1
+            out += c.stream.recv_window
+            way_us = max(way_us, c.stream.session.channel.rtt_us(self.reactor.now_ms))
+        return out < <uint64_t>(self.receive.rate * 1e-6 * (way_us + AHEAD_US))
 
     cdef void _deal(self) noexcept:
         # Deficit round robin. What is dealt last may overdraw the issue a little; the next ones make up for it.

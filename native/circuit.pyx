@@ -107,7 +107,7 @@ cdef class Side(Claimant):
         cdef uint64_t goal, want
         if self.circuit is None or self.circuit.ending or s.fin_received or self._held_back():
             return 0
-        goal = min(self.out.send_window, self.budget.window_for(s.session.channel.rtt_us(self.circuit.reactor.now_ms)))
+        goal = min(self.out.send_window, self.budget.window_for(self))
         if self.budget.receive.rate == 0:
             goal = min(goal, <uint64_t>self.cap)
         if goal <= s.recv_window:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -241,6 +242,23 @@ def test_streams_without_a_protocol_are_limited_and_refusals_too() -> None:
         peer.stream().send(b"", SYN)
         assert app.session.stream_count == 65
         peer.post(yamux.window_update(peer.stream().id, flags=SYN))
+        assert peer.closed
+
+
+def test_a_refused_stream_is_forgiven_after_a_second() -> None:
+    with World() as world:
+        app = App(world)
+        peer = app.peer
+        for _ in range(64):
+            peer.stream().send(line(MULTISTREAM), SYN)
+        for _ in range(256):
+            peer.stream().send(b"", SYN)
+        soon = time.monotonic() + 1.1
+        world.loop.run_until(lambda: time.monotonic() > soon, "a second's end")
+        peer.ping()
+        peer.stream().send(b"", SYN)
+        assert not peer.closed
+        peer.stream().send(b"", SYN)
         assert peer.closed
 
 

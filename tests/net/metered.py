@@ -1,0 +1,231 @@
+"""A relay in this process whose budget the test holds, greedy load from outside, and a record of what moved."""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.programs import Programs, build
+
+from tests.peerlab import eventually
+from tests.tools import missing, require
+from towpath._native.budget import Budget
+from towpath._native.circuit import Circuit
+from towpath._native.endpoint import Endpoint
+from towpath._native.hop import Relay, Verdict
+from towpath._native.reactor import Reactor
+
+_CLONE_NEWNET = 0x40000000
+_SAMPLE = 0.01
+_OK = 100
+
+
+class Everybody:
+    """A policy that admits everybody."""
+
+    def reserve(self, *_: Any) -> Verdict:
+        return Verdict(_OK, 3600)
+
+    def connect(self, *_: Any) -> Verdict:
+        return Verdict(_OK)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Two network namespaces joined by a cable; the relay's end has the address 10.77.0.1."""
+
+    relay: str
+    clients: str
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """What is opened meanwhile, by this thread, belongs to the relay's namespace."""
+        with Path("/proc/self/ns/net").open() as home, Path(f"/run/netns/{self.relay}").open() as there:
+            _setns(there.fileno())
+            try:
+                yield
+            finally:
+                _setns(home.fileno())
+
+
+def _setns(fd: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns failed")
+
+
+async def _ip(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(require("ip"), *arguments, stderr=asyncio.subprocess.PIPE)
+    _, complaints = await process.communicate()
+    if process.returncode:
+        raise AssertionError(f"ip {' '.join(arguments)}: {complaints.decode()}")
+
+
+@asynccontextmanager
+async def wire() -> AsyncIterator[Wire]:
+    """The two namespaces, for as long as the block lasts."""
+    if os.geteuid():
+        missing("root, for network namespaces")
+    names = Wire(f"tpb{os.getpid()}r", f"tpb{os.getpid()}c")
+    try:
+        for name in (names.relay, names.clients):
+            await _ip("netns", "add", name)
+            await _ip("-n", name, "link", "set", "lo", "up")
+        await _ip("-n", names.relay, "link", "add", "cable", "type", "veth", "peer", "cable", "netns", names.clients)
+        for name, address in ((names.relay, "10.77.0.1/24"), (names.clients, "10.77.0.2/24")):
+            await _ip("-n", name, "address", "add", address, "dev", "cable")
+            await _ip("-n", name, "link", "set", "cable", "up")
+        yield names
+    finally:
+        for name in (names.relay, names.clients):
+            with contextlib.suppress(AssertionError):
+                await _ip("netns", "delete", name)
+
+
+@dataclass(frozen=True)
+class Sample:
+    at: float
+    received: int
+    sent: int
+    seen_in: int
+    """by the interface"""
+    seen_out: int
+
+    def since(self, before: "Sample") -> tuple[int, int]:
+        """The larger of both directions at the sockets, and at the interface."""
+        return (
+            max(self.received - before.received, self.sent - before.sent),
+            max(self.seen_in - before.seen_in, self.seen_out - before.seen_out),
+        )
+
+
+@dataclass
+class MeteredRelay:
+    """A relay and its record: `samples` a few milliseconds apart."""
+
+    reactor: Reactor
+    endpoint: Endpoint
+    service: Relay
+    budget: Budget
+    address: str
+    programs: Programs
+    wire: Wire | None
+    interface: Any
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def circuits(self) -> list[Circuit]:
+        return list(self.service.circuits.values())
+
+    def now(self) -> Sample:
+        seen_in = seen_out = 0
+        if self.interface:
+            self.interface.seek(0)
+            for row in self.interface.read().splitlines():
+                name, _, numbers = row.partition(":")
+                if name.strip() == "cable":
+                    columns = numbers.split()
+                    seen_in, seen_out = int(columns[0]), int(columns[8])
+        return Sample(time.monotonic(), self.budget.received, self.budget.sent, seen_in, seen_out)
+
+    async def record(self) -> None:
+        while True:
+            self.samples.append(self.now())
+            await asyncio.sleep(_SAMPLE)
+
+    async def circuits_are(self, count: int) -> None:
+        """Returns when so many circuits are open."""
+        await eventually(lambda: len(self.service.circuits) == count, f"{count} circuits", 20)
+
+    @asynccontextmanager
+    async def load(self, seconds: float, *options: Any, may_fail: bool = False) -> AsyncIterator[asyncio.Task[Any]]:
+        """Greedy circuits, until `seconds` have passed or the block is left; the task gives what was measured."""
+        process = await asyncio.create_subprocess_exec(
+            *(["ip", "netns", "exec", self.wire.clients] if self.wire else []),
+            *map(str, [self.programs.load, "bulk", "--relay", self.address, "--pid", os.getpid(), "--warmup", 0.1]),
+            *map(str, ["--seconds", seconds, *options]),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+        async def result() -> Any:
+            out, complaints = await process.communicate()
+            if process.returncode and not may_fail:
+                raise AssertionError(complaints.decode())
+            return json.loads(out) if out else None
+
+        task = asyncio.create_task(result())
+        try:
+            yield task
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def fastest(self, start: float, end: float, span: float = 1.0) -> tuple[float, float]:
+        """The most bytes per second in any stretch of `span` seconds between two moments: at the sockets, at the
+        interface."""
+        chosen = [s for s in self.samples if start <= s.at <= end]
+        most = [0.0, 0.0]
+        first = 0
+        for last in chosen:
+            while last.at - chosen[first + 1].at >= span if first + 1 < len(chosen) else False:
+                first += 1
+            passed = last.at - chosen[first].at
+            if passed >= span:
+                for i, moved in enumerate(last.since(chosen[first])):
+                    most[i] = max(most[i], moved / passed)
+        return most[0], most[1]
+
+    def mean(self, start: float, end: float) -> tuple[float, float]:
+        """Bytes per second between two moments: at the sockets, at the interface."""
+        chosen = [s for s in self.samples if start <= s.at <= end]
+        passed = chosen[-1].at - chosen[0].at
+        moved = chosen[-1].since(chosen[0])
+        return moved[0] / passed, moved[1] / passed
+
+
+@asynccontextmanager
+async def metered_relay(place: Wire | None = None) -> AsyncIterator[MeteredRelay]:
+    """A relay on loopback, or at its end of a wire."""
+    programs = await asyncio.to_thread(build)
+    loop = asyncio.get_running_loop()
+    reactor = Reactor(loop)
+    endpoint = Endpoint(reactor, os.urandom(32))
+    budget = Budget(reactor)
+    endpoint.set_budget(budget)
+    service = endpoint.start_relaying(Everybody())
+    host = "127.0.0.1" if place is None else "10.77.0.1"
+    interface = None
+    with place.entered() if place else contextlib.nullcontext():
+        port = endpoint.listen(host, 0)
+        if place:
+            interface = Path("/proc/thread-self/net/dev").open()  # noqa: ASYNC230, SIM115
+    relay = MeteredRelay(reactor, endpoint, service, budget, f"{host}:{port}", programs, place, interface)
+    recording = asyncio.create_task(relay.record())
+    # Tokens of milliseconds in which this process does not run are lost.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+    try:
+        yield relay
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+        recording.cancel()
+        await asyncio.gather(recording, return_exceptions=True)
+        endpoint.close()
+        endpoint.abort()
+        reactor.close()
+        if interface:
+            interface.close()
+
+
+def spread(numbers: list[int]) -> float:
+    """How far the largest is above the smallest, as a part of the mean."""
+    return (max(numbers) - min(numbers)) / (sum(numbers) / len(numbers))
