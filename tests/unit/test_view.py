@@ -137,6 +137,7 @@ async def test_top_shows_bandwidth_limits_circuits_and_events() -> None:
     text = "\n".join(lines)
     for part in (
         "dedicated, up 1 h 2 min",
+        "q ends it",
         "relaying: relay mode is on",
         "4.9 GB, 17 circuits",
         "↓ 1.5 MB/s  ↑ 1.4 MB/s  of 3 MB/s",
@@ -146,7 +147,7 @@ async def test_top_shows_bandwidth_limits_circuits_and_events() -> None:
         "and ",
     ):
         assert part in text
-    assert re.search(r"seconds +▅█$", text, re.MULTILINE)
+    assert re.search(r"^live +▅█$", text, re.MULTILINE)
     first = next(line for at, line in enumerate(lines) if lines[at - 1].lstrip().startswith("circuit"))
     assert re.match(r" +7 .* 2 MB/s ", first)
 

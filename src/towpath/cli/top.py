@@ -186,21 +186,23 @@ def screen(picture: Picture, width: int, height: int, use: Signs) -> RenderableT
     def line(content: str = "", style: str = "") -> None:
         text.append(fit(content, width) + "\n", style)
 
-    line(f"towpath  {status['mode']}, up {duration(status['uptime_s'])}", "bold")
+    title = f"towpath   {status['mode']}, up {duration(status['uptime_s'])}"
+    # Only a live one has rates.
+    line(title + ("q ends it".rjust(width - len(title)) if picture.rates and width > len(title) + 10 else ""), "bold")
     line(position_in_words(status), _STYLES.get(status["state"], ""))
     today = f"{quantity(status['bytes_relayed_today'])}, {several(status['circuits_today'], 'circuit')}"
-    line(f"today    {today}; in all {quantity(status['bytes_relayed_total'])}")
+    line(f"today     {today}; in all {quantity(status['bytes_relayed_total'])}")
     speed = limits["rate"]
     line(
-        f"now      {use.down} {rate(speed['received'])}  {use.up} {rate(speed['sent'])}  of {rate(speed['limit'])}"
+        f"now       {use.down} {rate(speed['received'])}  {use.up} {rate(speed['sent'])}  of {rate(speed['limit'])}"
         f"  {several(status['circuits_now'], 'circuit')}, {several(status['reservations_now'], 'reservation')}"
     )
-    room = max(8, width - 9)
+    room = max(8, width - 10)
     if picture.rates:
-        line(f"seconds  {sparkline(picture.rates, room, use)}", "cyan")
+        line(f"live      {sparkline(picture.rates, room, use)}", "cyan")
     if picture.traffic:
         hour = [max(row["received"], row["sent"]) / max(1, row["seconds"]) for row in picture.traffic]
-        line(f"hour     {sparkline(hour, min(room, len(hour)), use)}", "cyan")
+        line(f"past hour {sparkline(hour, min(room, len(hour)), use)}", "cyan")
     for quota in budget_lines(limits["budget"], width, use):
         line(quota)
     if limits["budget"]:
