@@ -88,7 +88,8 @@ class _Follower:
                 await asyncio.wait((ended, again), return_when=asyncio.FIRST_COMPLETED)
                 again.cancel()
                 if ended.done():
-                    return "D-Bus is gone"
+                    reason = ended.exception()
+                    return f"D-Bus is gone: {reason}" if str(reason or "") else "D-Bus is gone"
                 self._again.clear()
                 try:
                     self._changed(await self._value())
