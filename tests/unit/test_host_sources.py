@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from towpath.host.watching import WatchedSource
 CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>system</type><listen>unix:path={path}</listen>
-<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+<policy context="default">
+<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+</policy>
 </busconfig>
 """
 
@@ -106,7 +109,8 @@ async def served(address: str, source: type[WatchedSource], service: Machine) ->
         yield
     finally:
         connection.disconnect()
-        await connection.wait_for_disconnect()  # type: ignore[no-untyped-call]
+        with contextlib.suppress(EOFError):
+            await connection.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
 
 class Watched:
@@ -246,7 +250,7 @@ def test_the_last_use_of_terminals_is_that_of_the_newest(tmp_path: Path) -> None
 def test_a_terminal_is_idle_after_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     for age, blocks in ((0.0, True), (IDLE_S - 1, True), (IDLE_S, False)):
         monkeypatch.setattr(idle, "last_use", lambda _: 10_000.0)
-        monkeypatch.setattr(idle.time, "time", lambda age=age: 10_000.0 + age)
+        monkeypatch.setattr(time, "time", lambda age=age: 10_000.0 + age)
         verdict = IdleSource().look()
         assert verdict is not None
         assert verdict.blocks == blocks
