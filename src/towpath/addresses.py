@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import socket
 from typing import Final, NamedTuple
 
@@ -92,6 +93,7 @@ _BY_NAME: Final = {name: (code, name, kind) for code, name, kind in _PROTOCOLS} 
 _BY_CODE: Final = {code: (code, name, kind) for code, name, kind in _PROTOCOLS}
 
 
+@functools.lru_cache(maxsize=8192)
 def peer_id_to_text(data: bytes) -> str:
     """Base58 text of a peer id's bytes, as every libp2p program prints it."""
     _check_peer_id(data)
