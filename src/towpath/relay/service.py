@@ -108,7 +108,7 @@ class RelayService:
         budget = Budget(endpoint.reactor)
         endpoint.set_budget(budget)
         self._budget = budget
-        self._spending = Spending(budget, store, settings.relay, self.update)
+        self._spending = Spending(budget, store, settings.relay, self.update, self._emptied)
 
     async def start(self) -> None:
         """Begins to count and, when that is safe, to relay."""
@@ -187,6 +187,10 @@ class RelayService:
             self._tell(before)
         self._changed.set()
         self._sleep(now)
+
+    def _emptied(self) -> None:
+        if self._position.state is State.DRAINING:
+            asyncio.get_running_loop().call_soon(self.update)
 
     def _look_at_the_hour(self, now: Now) -> None:
         hour = hour_at(self._settings.relay.schedule, now.wall)

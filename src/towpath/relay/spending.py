@@ -36,7 +36,9 @@ _OF: Final = {"hour": "hour's", "day": "day's", "month": "month's"}
 
 
 class Spending:
-    """Charges, grants and counts. `changed()` is called when what is left may matter to whether the node relays."""
+    """Charges, grants and counts. `changed()` is called when what is left may matter to whether the node relays,
+    `emptied()` whenever the last open circuit has ended: both must be quick.
+    """
 
     def __init__(
         self,
@@ -44,12 +46,14 @@ class Spending:
         store: Store,
         settings: RelaySettings,
         changed: Callable[[], None],
+        emptied: Callable[[], None],
         *,
         clock: Callable[[], Clock] | None = None,
     ) -> None:
         self._budget = budget
         self._store = store
         self._changed = changed
+        self._emptied = emptied
         clocked = {} if clock is None else {"clock": clock}
         self._allowance = Allowance(store, _limits_of(settings), self._granted, **clocked)
         self._rate = InForce(None, "relay.max_rate is unlimited")
@@ -60,6 +64,7 @@ class Spending:
         self._relay: Relay | None = None
         self._counted: dict[str, int] = {}
         self._of_peers: dict[int, tuple[int, int]] = {}
+        self._ended: dict[tuple[bytes, bytes], list[int]] = {}
         self._round: list[Circuit] = []
         self._total_before = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -80,6 +85,7 @@ class Spending:
         self._timer = None
         self._budget.on_exhausted = self._budget.on_waiting = None
         self.charge()
+        self._count_ended()
         await self._allowance.close()
 
     # --- limits --------------------------------------------------------------------------------
@@ -134,6 +140,7 @@ class Spending:
             self._round = list(self._relay.circuits.values())
             while self._round:
                 self._count_some_peers()
+            self._count_ended()
         self._of_peers.clear()
         self._counted = {}
         self._relay = relay
@@ -155,6 +162,7 @@ class Spending:
         before = self._charged
         if self.charge():
             self._count_some_peers()
+            self._count_ended()
         self._allowance.expect(max(self._charged[0] - before[0], self._charged[1] - before[1]) / TICK_S)
         self._hold()
         self._look()
@@ -192,21 +200,39 @@ class Spending:
                 self._count_peers(circuit)
         del self._round[-_AT_A_TIME:]
 
-    def _count_peers(self, circuit: Circuit, *, opened: int = 0) -> None:
+    def _count_peers(self, circuit: Circuit) -> None:
+        there, back = self._uncounted(circuit)
+        if there or back:
+            self._of_peers[circuit.id] = (circuit.bytes_in, circuit.bytes_out)
+            self._count_pair(circuit.dialer_id, circuit.target_id, there, back, 0)
+
+    def _uncounted(self, circuit: Circuit) -> tuple[int, int]:
         before = self._of_peers.get(circuit.id, (0, 0))
-        now = (circuit.bytes_in, circuit.bytes_out)
-        if now != before or opened:
-            self._of_peers[circuit.id] = now
-            there, back = now[0] - before[0], now[1] - before[1]
-            self._store.count_peer(peer_id_to_text(circuit.dialer_id), there, back, opened)
-            self._store.count_peer(peer_id_to_text(circuit.target_id), back, there, opened)
+        return circuit.bytes_in - before[0], circuit.bytes_out - before[1]
+
+    def _count_pair(self, dialer: bytes, target: bytes, there: int, back: int, opened: int) -> None:
+        self._store.count_peer(peer_id_to_text(dialer), there, back, opened)
+        self._store.count_peer(peer_id_to_text(target), back, there, opened)
 
     def _circuit_ended(self, circuit: Circuit) -> None:
-        self._count_peers(circuit, opened=1)
+        # Of a peer who opens thousands a second each tick makes one sum.
+        there, back = self._uncounted(circuit)
         self._of_peers.pop(circuit.id, None)
+        pair = (circuit.dialer_id, circuit.target_id)
+        ended = self._ended.get(pair)
+        if ended is None:
+            self._ended[pair] = [there, back, 1]
+        else:
+            ended[0] += there
+            ended[1] += back
+            ended[2] += 1
         if self._relay is not None and not self._relay.circuits:
-            # A relay that drains waits for this.
-            asyncio.get_running_loop().call_soon(self._changed)
+            self._emptied()
+
+    def _count_ended(self) -> None:
+        ended, self._ended = self._ended, {}
+        for (dialer, target), (there, back, opened) in ended.items():
+            self._count_pair(dialer, target, there, back, opened)
 
     # --- what it says --------------------------------------------------------------------------
 
