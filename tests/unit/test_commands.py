@@ -284,7 +284,7 @@ async def test_a_real_node_is_changed_over_its_socket(
                 assert await asyncio.to_thread(main, words.split()) == 0
                 out = capsys.readouterr().out
                 assert told in out, words
-            found = json.loads(out)
+            found = json.loads(out.splitlines()[-1])  # before it stands what the node logged
             fits(found, "snapshot")
             assert found["status"]["mode"] == "client"
             here.reset()

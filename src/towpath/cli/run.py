@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import json
 import os
 import signal
@@ -16,7 +15,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import uvloop
 
@@ -24,14 +23,12 @@ from towpath import __version__, log
 from towpath.cli.output import quantity
 from towpath.cli.places import data_directory, locked, open_files, replace_file
 from towpath.client.standing import Standing
+from towpath.control.late import LateServer
 from towpath.control.paths import READY_FILE, listen, socket_path
 from towpath.errors import SettingsError, TowpathError
 from towpath.host.notify import Manager
 from towpath.node import Node
 from towpath.settings import HostPort, RelayMode, Settings
-
-if TYPE_CHECKING:
-    from towpath.control.server import ControlServer
 
 __all__ = ["overrides", "run"]
 
@@ -66,6 +63,7 @@ class _Run:
         self._data = data
         self._json = json_lines
         self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._on_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._socket = socket_path(data)
@@ -91,9 +89,10 @@ class _Run:
         metrics = _metrics_socket(self._settings)
         self._announce(node, metrics)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up, node)
-        starting = asyncio.create_task(self._start_api(node, sock, metrics))
-        # A node that nobody can ask or stop is of no use; what failed is raised below.
-        starting.add_done_callback(lambda task: self._stop.set() if task.exception() else None)
+        api = LateServer(node, sock, metrics, self._unanswered)
+        api.start()
+        node.on_settings("log.", lambda settings: log.configure(settings.log))
+        node.on_settings("metrics.", lambda settings: self._move_metrics(node, api, settings))
         try:
             async with Standing(node.reserve, self._relays_to_stand_at(node), told=self._reserved):
                 self._manager.ready(lambda: _in_a_line(node.status()))
@@ -102,20 +101,16 @@ class _Run:
             self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
             await node.drain(DRAIN)
         finally:
-            await (await starting).stop()
+            await api.stop()
+        if self._failure is not None:
+            raise self._failure
 
-    async def _start_api(self, node: Node, sock: socket.socket, metrics: socket.socket | None) -> ControlServer:
-        # Loaded only now, and in a thread: its import takes a third of a second, and circuits wait for nobody. Whoever
-        # connects meanwhile is answered after.
-        module = await asyncio.to_thread(importlib.import_module, "towpath.control.server")
-        make: type[ControlServer] = module.ControlServer
-        api = make(node, sock, metrics)
-        await api.start()
-        node.on_settings("log.", lambda settings: log.configure(settings.log))
-        node.on_settings("metrics.", lambda settings: self._move_metrics(node, api, settings))
-        return api
+    def _unanswered(self, error: BaseException) -> None:
+        """A node that nobody can ask or stop is of no use."""
+        self._failure = error
+        self._stop.set()
 
-    def _move_metrics(self, node: Node, api: ControlServer, settings: Settings) -> None:
+    def _move_metrics(self, node: Node, api: LateServer, settings: Settings) -> None:
         if settings.metrics.listen == self._settings.metrics.listen:
             return
         self._settings = settings

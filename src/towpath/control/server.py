@@ -1,8 +1,8 @@
 """The control API over HTTP, on a Unix socket of mode 0600; `/metrics` on TCP besides, where the settings say so.
 
-HTTP is aiohttp's; its import takes a third of a second, so a node loads this only when it is ready and its socket
-listens. The socket belongs to the node's owner, so limits here guard against mistakes: 64 connections, 64 KiB of body,
-30 s of silence.
+HTTP is aiohttp's; its import takes a third of a second, so a node loads this only when somebody asks (`late`). The
+socket belongs to the node's owner, so limits here guard against mistakes: 64 connections, 64 KiB of body, 30 s of
+silence.
 """
 
 from __future__ import annotations
