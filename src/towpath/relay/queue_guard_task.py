@@ -44,7 +44,7 @@ class Guard:
 
     Sockets are slowed here; the relay as a whole by `told(rate, why)`, which is called with what its sockets may
     receive together (bytes a second, None: no bound) whenever that changes. `cap()` is the rate that holds without the
-    guard: what is not below it is not told. `first_hop` False sends no probes.
+    guard: what is not below it is not told. `first_hop` False sends no probes; `policy` makes what decides.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Guard:
         told: Callable[[float | None, str], None],
         *,
         first_hop: bool = True,
+        policy: Callable[[], QueueGuard] = QueueGuard,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint = endpoint
@@ -62,12 +63,13 @@ class Guard:
         self._cap = cap
         self._told = told
         self._probing = first_hop
+        self._make_policy = policy
         self._watch = LineWatch(endpoint)
         self._timer: asyncio.TimerHandle | None = None
         self._clear()
 
     def _clear(self) -> None:
-        self._policy = QueueGuard()
+        self._policy = self._make_policy()
         self._hop: FirstHop | None = None
         self._moved_at = 0.0
         self._sending: dict[Hashable, float] = {}
@@ -152,11 +154,17 @@ def _pass_on(
 ) -> None:
     for key in [key for key in told if key not in rates]:
         del told[key]
-        tell(cast("Session", key), None)
+        _tell(tell, key, None)
     for key, rate in rates.items():
         if _changed(told.get(key), rate):
             told[key] = rate
-            tell(cast("Session", key), rate)
+            _tell(tell, key, rate)
+
+
+def _tell(tell: Callable[[Session, float | None], object], key: Hashable, rate: float | None) -> None:
+    session = cast("Session", key)
+    if not session.closed:
+        tell(session, rate)
 
 
 def _sample(row: Row) -> Sample:

@@ -1,0 +1,84 @@
+"""Two endpoints on one loop, over loopback sockets: one dials, the other says everything again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from tests.unit.nodes import ECHO, echo
+from towpath._native.appstream import AppStream
+from towpath._native.endpoint import Endpoint
+from towpath._native.reactor import Reactor
+from towpath._native.session import Session
+from towpath.client.relaying import open_stream
+from towpath.stream import Stream
+
+
+@dataclass
+class Pair:
+    """Two endpoints on one loop: `here` dials `there`, which says everything again."""
+
+    here: Endpoint
+    there: Endpoint
+    host: str
+    port: int
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def accept(self, stream: AppStream) -> None:
+        task = asyncio.create_task(echo(Stream(stream)))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def connect(self) -> Session:
+        return await self.here.dial(self.host, self.port)
+
+    async def through(self, session: Session, size: int) -> float:
+        """Sends so many bytes to and fro and returns the seconds that took."""
+        stream = Stream(await open_stream(session, ECHO))
+        began = time.monotonic()
+        stream.write(os.urandom(size))
+        await stream.readexactly(size)
+        took = time.monotonic() - began
+        await stream.close()
+        return took
+
+
+@asynccontextmanager
+async def pair(host: str = "127.0.0.1") -> AsyncIterator[Pair]:
+    reactor = Reactor(asyncio.get_running_loop(), "libsodium")
+    here, there = Endpoint(reactor, os.urandom(32)), Endpoint(reactor, os.urandom(32))
+    both = Pair(here, there, host, there.listen(host, 0))
+    there.set_handler(ECHO, both.accept)
+    try:
+        yield both
+    finally:
+        for endpoint in (here, there):
+            endpoint.close()
+            endpoint.abort()
+        if both.tasks:
+            await asyncio.wait(both.tasks)
+        reactor.close()
+
+
+def marks(family: int) -> Iterator[int]:
+    """The traffic class of every connected TCP socket of this process."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            s = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with s:
+            if (
+                s.family == family
+                and s.type == socket.SOCK_STREAM
+                and not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            ):
+                if family == socket.AF_INET6:
+                    yield s.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+                else:
+                    yield s.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)
