@@ -80,6 +80,7 @@ def test_without_the_guard_the_queue_fills(tmp_path: Path) -> None:
     assert measured.pings.median > BLOATED_S, measured
 
 
+@pytest.mark.full
 def test_a_peer_that_delays_its_answers_slows_itself_alone(tmp_path: Path) -> None:
     with a_home(world=3, delay_s=0.02) as home:
         relay = Relay(home.relay, tmp_path)

@@ -38,7 +38,7 @@ class _Peer:
 
 async def _main(role: str, address: str, count: str = "1") -> None:
     peer = _Peer()
-    sending: list[asyncio.Task[None]] = []
+    streams: list[Stream] = []
     stdin = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
     async with contextlib.AsyncExitStack() as nodes:
@@ -48,8 +48,9 @@ async def _main(role: str, address: str, count: str = "1") -> None:
                 node.set_stream_handler(PROTOCOL, peer.take)
                 await node.reserve(address)
             else:
-                stream = await node.connect_to_peer_via_relay(address, PROTOCOL)
-                sending.append(asyncio.create_task(peer.send(stream)))
+                streams.append(await node.connect_to_peer_via_relay(address, PROTOCOL))
+        # All at once, and none before: the first ones would fill the line on which the others are to connect.
+        sending = [asyncio.create_task(peer.send(stream)) for stream in streams]
         print(json.dumps({"peer": node.peer_id}), flush=True)
         while await stdin.readline():
             print(json.dumps({"moved": peer.moved}), flush=True)
