@@ -20,6 +20,8 @@ from tests.tools import missing, require
 
 _NEW_NET: Final = 0x40000000
 _ROOT: Final = Path(__file__).parents[3]
+_FIRST: Final = ("nice", "-n", "-10")
+"""A host that waits for its turn on this machine would look like one on a bad line."""
 _END_SECONDS: Final = 5.0
 _numbers = itertools.count(1)
 
@@ -41,7 +43,7 @@ class Host:
     def start(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
         """Starts a process on the host, from the root of the checkout; it is ended with the lab."""
         options.setdefault("cwd", _ROOT)
-        process = subprocess.Popen([require("ip"), "netns", "exec", self.namespace, *command], **options)
+        process = subprocess.Popen([*_FIRST, require("ip"), "netns", "exec", self.namespace, *command], **options)
         self._lab.processes.append(process)
         return process
 
@@ -162,7 +164,7 @@ class Lab:
 
     def python(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Starts a module of this checkout outside of all hosts, its standard input and output in pipes."""
-        command = [sys.executable, "-m", module, *arguments]
+        command = [*_FIRST, sys.executable, "-m", module, *arguments]
         process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.processes.append(process)
         return process
