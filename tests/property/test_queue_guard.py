@@ -137,7 +137,7 @@ def test_a_receiving_socket_answers_for_what_the_uplink_does_not_explain() -> No
     assert _after([feeding, _sample("fed", 0.0)]).receiving.keys() == {"feeding"}
 
 
-@pytest.mark.parametrize(("mbit", "base", "flows"), [(1, 0.05, 2), (10, 0.005, 1), (10, 0.2, 5), (100, 0.05, 2)])
+@pytest.mark.parametrize(("mbit", "base", "flows"), [(2, 0.05, 2), (10, 0.005, 1), (10, 0.2, 5), (100, 0.05, 2)])
 def test_the_queue_stays_short_and_the_line_used(mbit: int, base: float, flows: int) -> None:
     uplink = Line(mbit * MBIT)
     net = Net(uplink, [Flow(str(k), bytes([k]), base) for k in range(flows)])

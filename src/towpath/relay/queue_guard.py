@@ -201,9 +201,7 @@ class QueueGuard:
             return  # the first one after a pause tells no rate
         self._line_sent += sample.sent
         self._line_received += sample.received
-        if socket.sending.rate is None:
-            delay = max(0.0, delay - _ack_wait(sample))
-        socket.sending.step(t, t.target, now, delay, sample.sent, sample.elapsed)
+        socket.sending.step(t, t.target, now, max(0.0, delay - _ack_wait(sample)), sample.sent, sample.elapsed)
         _keep(self._sending, sample.key, socket.sending.rate)
         if now - self._best.at <= 2 * t.within:
             delay = max(0.0, delay - self._best.delay)
@@ -247,8 +245,7 @@ def _delay(sample: Sample) -> float:
 
 
 def _ack_wait(sample: Sample) -> float:
-    # A receiver waits for a second segment before it acknowledges one, as long as segments are apart. Those of a slowed
-    # socket go out in pairs.
+    # A receiver waits for a second segment before it acknowledges one: as long as segments are apart.
     return min(_ACK_WAIT_S, _SEGMENT * sample.elapsed / sample.sent) if sample.sent else _ACK_WAIT_S
 
 
