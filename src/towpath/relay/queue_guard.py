@@ -6,8 +6,9 @@ delay at a target below what people notice, yield to others) with BBR's means (p
     rate = delivered · (1 + gain · (target − delay))
 
 While a queue stands, what is delivered is the socket's share of the line, so the delay settles near the target whatever
-the line's speed, and halving the rate drains even a full queue within twice its length. Without a queue the rate grows
-from what is delivered, so that it can never run far ahead of it.
+the line's speed, and halving the rate drains even a full queue within twice its length. The most delivered lately
+counts: what was delivered less, because the rate was low or the machine stood still for a moment, says nothing of the
+line. Without a queue the rate grows from what is delivered, so that it can never run far ahead of it.
 
 - Each socket is judged by its own delay and slowed alone. So one peer on a bad line, or one that delays its
   acknowledgements on purpose, slows itself.
@@ -112,19 +113,26 @@ class _Flow:
     """One thing that is slowed: a socket in one direction, or the relay."""
 
     delivered: float = 0.0
+    peaks: tuple[float, float] = (0.0, 0.0)
+    """The most that was delivered in this stretch of time, and in the one before."""
+    peaks_since: float = -math.inf
     rate: float | None = None
     share: float = 0.0
-    """What was delivered while a queue stood and the rate was used, or more since."""
+    """What the line gives: the peak while a queue stood and the rate was used, or more since."""
     calm_since: float | None = None
     grown_at: float = 0.0
     grown_to: float = 0.0
 
     def step(self, t: Tuning, target: float, now: float, delay: float, moved: float, elapsed: float) -> None:
         self.delivered -= math.expm1(-elapsed / t.smoothing) * (moved / elapsed - self.delivered)
+        if now - self.peaks_since > 2 * t.smoothing:
+            self.peaks = (self.delivered, self.peaks[0])
+            self.peaks_since = now
+        self.peaks = (max(self.peaks[0], self.delivered), self.peaks[1])
         if self.rate is None:
             if delay <= t.threshold or self.delivered <= t.floor:
                 return
-            self.share = max(self.delivered, moved / elapsed)
+            self.share = max(*self.peaks, moved / elapsed)
             self.calm_since = None
         elif delay <= target / 2:
             self._grow(t, now)
@@ -133,7 +141,7 @@ class _Flow:
         else:
             self.calm_since = None
             if delay > t.threshold or self.delivered > t.used * self.rate:
-                self.share = self.delivered
+                self.share = max(self.peaks)
         if self.calm_since is not None and now - self.calm_since > 2 * t.smoothing:
             change = t.highest
         else:
