@@ -123,10 +123,12 @@ class Guard:
         if not self._probing:
             return None
         if self._hop is None:
-            if not rows:
+            # What stays on this machine passes no line.
+            outside = next((at for at in (_address(row[0]) for row in rows) if not at.is_loopback), None)
+            if outside is None:
                 return None
             try:
-                self._hop = FirstHop(_address(rows[0][0]))
+                self._hop = FirstHop(str(outside))
             except OSError as error:
                 _log.info("first_hop_unknown", error=str(error))
                 self._probing = False
@@ -172,6 +174,6 @@ def _sample(row: Row) -> Sample:
     return Sample(session, prefix, rtt * 1e-6, least * 1e-6, deviation * 1e-6, sent, received, elapsed)
 
 
-def _address(session: Session) -> str:
+def _address(session: Session) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     remote = session.remote
-    return str(ipaddress.ip_address(remote[1:5] if len(remote) < 17 else remote[1:17]))
+    return ipaddress.ip_address(remote[1:5] if len(remote) < 17 else remote[1:17])
