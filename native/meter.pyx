@@ -121,9 +121,9 @@ cdef class Meter:
         cdef uint64_t wait = 4000000
         if self.handle is not None or self.reactor.closed:
             return
-        if self.receiving:
+        if self.receiving and self.receive.rate:
             wait = min(wait, tp_bucket_wait_ns(&self.receive, self.receive.burst >> 1))
-        if self.sending:
+        if self.sending and self.send.rate:
             wait = min(wait, tp_bucket_wait_ns(&self.send, self.send.burst >> 1))
         self.handle = self.reactor.loop.call_later(max(wait, <uint64_t>1000000) * 1e-9, self._tick)
 
