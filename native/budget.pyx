@@ -27,12 +27,12 @@ cdef enum:
     WINDOW_MIN = 32768
     WINDOW_MAX = 16777216
     QUEUE_US = 50000           # worth so much of the rate a sender may have ahead, besides its round trip
-    AHEAD_US = 40000           # and all who want more should have together
+    AHEAD_US = 30000           # and all who want more should have together
     LOOK_AT = 64               # of them at most, for a guess
     ALWAYS_BELOW = 67108864    # bytes a second: with a lower rate credit is dealt even while there is no shortage
     REST_NS = 1000000000       # after so long without a shortage a higher rate lets credit pass through again
     RESUMED_NS = 50000000
-    STANDING_NS = 50000000     # data may wait without a pause for so long before less is dealt than arrives
+    STANDING_NS = 30000000     # data may wait without a pause for so long before less is dealt than arrives
     STALE_MS = 2000            # credit not touched for so long is not set aside
     MARGIN = 131072            # of an allowance: for goodbyes, and for what lives on without circuits
     SMOOTH_S = 2               # rate_now's memory

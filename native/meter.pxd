@@ -31,6 +31,7 @@ cdef class Meter:
     cdef object receiving_slowly       # and of those that their own pace holds
     cdef object sending_slowly
     cdef bint serving
+    cdef bint ticking
     cdef object handle
 
     cdef int64_t may_receive(self, Pace* own) noexcept
@@ -40,7 +41,7 @@ cdef class Meter:
     cdef void hold(self, Pollable p, uint8_t what, Pace* own) noexcept
     cdef bint others_wait(self, uint8_t what) noexcept
     cdef bint _ungranted(self, uint8_t what) noexcept
-    cdef void _serve(self, object waiting, uint8_t what, tp_bucket* bucket, uint64_t until_ns) noexcept
+    cdef bint _serve(self, object waiting, uint8_t what, tp_bucket* bucket) noexcept
     cdef void tick_soon(self) noexcept
     cdef bint at_rest(self) noexcept
     cdef void on_tick(self) noexcept

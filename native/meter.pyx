@@ -17,7 +17,7 @@ from towpath._native.reactor cimport Pollable, Reactor
 
 cdef enum:
     LEAST = 1024               # bytes for which a system call is worth its while
-    SERVE_NS = 200000          # the longest that one round of turns takes
+    SERVE_NS = 100000          # after so long turns go on in a tick of their own, so that others get at the loop
 
 cdef uint64_t NEVER = 0xFFFFFFFFFFFFFFFFu
 cdef int64_t AS_MUCH = 0x7FFFFFFFFFFFFFFF
@@ -119,7 +119,7 @@ cdef class Meter:
     cdef void tick_soon(self) noexcept:
         # In time to use the tokens before the bucket is full, with as much to spare for a late call.
         cdef uint64_t wait = 4000000
-        if self.handle is not None or self.reactor.closed:
+        if self.handle is not None or self.ticking or self.reactor.closed:
             return
         if self.receiving and self.receive.rate:
             wait = min(wait, tp_bucket_wait_ns(&self.receive, self.receive.burst >> 1))
@@ -128,22 +128,24 @@ cdef class Meter:
         self.handle = self.reactor.loop.call_later(max(wait, <uint64_t>1000000) * 1e-9, self._tick)
 
     def _tick(self):
-        cdef uint64_t until
+        cdef bint more
         self.handle = None
         if self.reactor.closed:
             self._let_go()
             return
         self.reactor.begin_slice()
-        until = self.reactor.now_ns + SERVE_NS
-        self.serving = True
-        self._serve(self.receiving_slowly, RECEIVING, NULL, until)
-        self._serve(self.sending_slowly, SENDING, NULL, until)
-        self._serve(self.sending, SENDING, &self.send, until)
-        self._serve(self.receiving, RECEIVING, &self.receive, until)
+        self.serving = self.ticking = True
+        self._serve(self.receiving_slowly, RECEIVING, NULL)
+        self._serve(self.sending_slowly, SENDING, NULL)
+        more = self._serve(self.sending, SENDING, &self.send)
+        more |= self._serve(self.receiving, RECEIVING, &self.receive)
         self.serving = False
         self.on_tick()
         self.reactor.end_slice()
-        if not self.at_rest():
+        self.ticking = False
+        if more:
+            self.handle = self.reactor.loop.call_soon(self._tick)
+        elif not self.at_rest():
             self.tick_soon()
 
     cdef bint at_rest(self) noexcept:
@@ -156,18 +158,22 @@ cdef class Meter:
             return self.granted_received <= self.received < self.end_received
         return self.granted_sent <= self.sent < self.end_sent
 
-    cdef void _serve(self, object waiting, uint8_t what, tp_bucket* bucket, uint64_t until_ns) noexcept:
-        # Once round for those with a pace of their own; in turns, as long as tokens are left, for the others.
+    cdef bint _serve(self, object waiting, uint8_t what, tp_bucket* bucket) noexcept:
+        # Once round for those with a pace of their own; in turns, as long as tokens are left, for the others. True when
+        # there was not the time to use all tokens.
         cdef Pollable p
         cdef object round_ = len(waiting)
+        cdef uint64_t until = self.reactor.clock_ns() + SERVE_NS
         while waiting and round_:
             if self._ungranted(what):
                 self.on_ungranted()
-                return
+                return False
             if bucket == NULL:
                 round_ -= 1
-            elif tokens(bucket, self.reactor.now_ns, LEAST) == 0 or self.reactor.clock_ns() > until_ns:
-                return
+            elif tokens(bucket, self.reactor.now_ns, LEAST) == 0:
+                return False
+            elif self.reactor.clock_ns() > until:
+                return True
             p = waiting.popleft()
             p.held &= ~what
             if p.fd < 0:
@@ -176,6 +182,7 @@ cdef class Meter:
                 p.on_readable()
             else:
                 p.on_flush()
+        return False
 
     def _let_go(self):
         # The reactor is closed.

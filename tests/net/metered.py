@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,14 @@ class MeteredRelay:
                 for i, moved in enumerate(last.since(chosen[first])):
                     most[i] = max(most[i], moved / passed)
         return most[0], most[1]
+
+    def awake(self, start: float, end: float) -> float:
+        """The part of the time in which this process ran when it should have, squared, because the load had to run, too:
+        tokens of longer pauses are lost, and whoever shares the machine is to blame."""
+        times = [s.at for s in self.samples if start <= s.at <= end]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        part: float = sum(min(gap, _SAMPLE + 0.005) for gap in gaps) / sum(gaps)
+        return part * part
 
     def mean(self, start: float, end: float) -> tuple[float, float]:
         """Bytes per second between two moments: at the sockets, at the interface."""
