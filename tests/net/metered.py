@@ -185,8 +185,8 @@ class MeteredRelay:
         return most[0], most[1]
 
     def awake(self, start: float, end: float) -> float:
-        """The part of the time in which this process ran when it should have, squared, because the load had to run, too:
-        tokens of longer pauses are lost, and whoever shares the machine is to blame."""
+        """The part of the time in which this process ran when it should have, squared: the load had to run, too, and
+        tokens of longer pauses are lost. Whoever shares the machine is to blame."""
         times = [s.at for s in self.samples if start <= s.at <= end]
         gaps = [later - earlier for earlier, later in pairwise(times)]
         part: float = sum(min(gap, _SAMPLE + 0.005) for gap in gaps) / sum(gaps)
