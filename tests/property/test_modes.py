@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from towpath.relay.modes import FOREVER, START, Action, Cause, Kind, Now, Position, State, Wishes, step
 
 CAUSES = st.builds(
-    Cause, st.sampled_from([Kind.SCHEDULE, Kind.QUOTA, Kind.IDLE]), st.text(min_size=1, max_size=3), st.none() | st.floats(0, 1e9)
+    Cause,
+    st.sampled_from([Kind.SCHEDULE, Kind.QUOTA, Kind.IDLE]),
+    st.text(min_size=1, max_size=3),
+    st.none() | st.floats(0, 1e9),
 )
 WISHES = st.builds(
     Wishes,
