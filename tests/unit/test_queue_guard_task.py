@@ -47,13 +47,13 @@ class Told:
     def slow(self, session: Session, bytes_per_second: float | None) -> None:
         self.slowed.append((session, bytes_per_second))
 
-    def guard(self, both: Pair) -> Guard:
+    def guard(self, both: Pair, *, loopback: bool = True) -> Guard:
         guard = Guard(
             both.here,
             self,
             lambda: self.cap,
             lambda rate, why: self.lines.append((rate, why)),
-            first_hop=False,
+            loopback=loopback,
             policy=lambda: self.says,
         )
         guard.start()
@@ -93,6 +93,16 @@ async def test_it_samples_while_bytes_move_and_rests_when_none_do() -> None:
         assert told.says.asked == asked <= (QUIET_S + 5 * INTERVAL_S) / INTERVAL_S
         await both.through(session, MIB)
         await told.says.next()
+
+
+async def test_sockets_to_this_machine_itself_are_no_line() -> None:
+    async with pair() as both:
+        told = Told()
+        told.guard(both, loopback=False)
+        session = await both.connect()
+        await both.through(session, MIB)
+        await told.says.next()
+        assert told.says.samples == []
 
 
 async def test_a_slowed_socket_is_paced_and_free_again_when_the_guard_stops() -> None:

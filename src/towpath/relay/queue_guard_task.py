@@ -44,7 +44,8 @@ class Guard:
 
     Sockets are slowed here; the relay as a whole by `told(rate, why)`, which is called with what its sockets may
     receive together (bytes a second, None: no bound) whenever that changes. `cap()` is the rate that holds without the
-    guard: what is not below it is not told. `first_hop` False sends no probes; `policy` makes what decides.
+    guard: what is not below it is not told. Sockets that lead to this machine itself pass no line and are left alone,
+    unless `loopback` says to take them for a line, one whose hops are not probed. `policy` makes what decides.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Guard:
         cap: Callable[[], float | None],
         told: Callable[[float | None, str], None],
         *,
-        first_hop: bool = True,
+        loopback: bool = False,
         policy: Callable[[], QueueGuard] = QueueGuard,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -62,7 +63,8 @@ class Guard:
         self._budget = budget
         self._cap = cap
         self._told = told
-        self._probing = first_hop
+        self._loopback = loopback
+        self._probing = not loopback
         self._make_policy = policy
         self._watch = LineWatch(endpoint)
         self._timer: asyncio.TimerHandle | None = None
@@ -111,7 +113,7 @@ class Guard:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        rows = self._watch.sample(MOST_SOCKETS)
+        rows = [row for row in self._watch.sample(MOST_SOCKETS) if self._loopback or not _is_here(row[0])]
         if rows:
             self._moved_at = now
         self._apply(self._policy.decide(now, [_sample(row) for row in rows], self._first_hop(now, rows)))
@@ -123,12 +125,10 @@ class Guard:
         if not self._probing:
             return None
         if self._hop is None:
-            # What stays on this machine passes no line.
-            outside = next((at for at in (_address(row[0]) for row in rows) if not at.is_loopback), None)
-            if outside is None:
+            if not rows:
                 return None
             try:
-                self._hop = FirstHop(str(outside))
+                self._hop = FirstHop(str(_address(rows[0][0])))
             except OSError as error:
                 _log.info("first_hop_unknown", error=str(error))
                 self._probing = False
@@ -172,6 +172,10 @@ def _tell(tell: Callable[[Session, float | None], object], key: Hashable, rate: 
 def _sample(row: Row) -> Sample:
     session, prefix, rtt, least, deviation, sent, received, elapsed = row
     return Sample(session, prefix, rtt * 1e-6, least * 1e-6, deviation * 1e-6, sent, received, elapsed)
+
+
+def _is_here(session: Session) -> bool:
+    return _address(session).is_loopback
 
 
 def _address(session: Session) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
