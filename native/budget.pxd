@@ -39,6 +39,7 @@ cdef class Budget(Meter):
     cdef uint64_t paced_received
     cdef uint64_t idle_ns              # when tokens to receive were last left over,
     cdef uint64_t busy_ns              # and when they last were not
+    cdef uint64_t used_ns              # when an eighth of the rate was last in use
     cdef uint64_t sent_ns              # when nothing last waited to be sent
 
     cdef bint near                     # the end of the allowance is so near that credit is held back

@@ -33,6 +33,7 @@ cdef enum:
     REST_NS = 1000000000       # after so long without a shortage a higher rate lets credit pass through again
     RESUMED_NS = 50000000
     STANDING_NS = 30000000     # data may wait without a pause for so long before less is dealt than arrives
+    UNUSED_NS = 50000000       # the rate may be left unused for so long before more is dealt than arrives
     STALE_MS = 2000            # credit not touched for so long is not set aside
     MARGIN = 131072            # of an allowance: for goodbyes, and for what lives on without circuits
     SMOOTH_S = 2               # rate_now's memory
@@ -231,9 +232,13 @@ cdef class Budget(Meter):
         cdef int64_t moved = <int64_t>(self.received - self.paced_received)
         cdef int64_t tokens = <int64_t>tp_bucket_fill(&self.receive, now)
         cdef uint64_t standing_ns = 0
-        cdef bint starved = self._starved()
+        cdef bint starved
         if now - self.paced_ns > RESUMED_NS:
-            self.idle_ns = self.sent_ns = now      # there were no ticks for a while, because nobody needed them
+            # There were no ticks for a while, because nobody needed them.
+            self.idle_ns = self.sent_ns = self.used_ns = now
+        if moved >= <int64_t>(self.receive.rate * 1e-9 * passed) >> 3:
+            self.used_ns = now
+        starved = self._starved()
         self.paced_ns = now
         self.paced_received = self.received
         if not self.sending:
@@ -257,7 +262,8 @@ cdef class Budget(Meter):
 
     cdef bint _starved(self) noexcept:
         # Is there less credit out than the way of those who want more holds? If not, more credit would bring no more
-        # bytes: the senders are slow, or this process was.
+        # bytes: the senders are slow, or this process was. Whoever has all that one may have wants nothing, and waits
+        # here only to be told so; what such senders could send and do not is no reason to keep others waiting.
         cdef Claimant c
         cdef uint64_t out = 0
         cdef uint64_t way_us = 0
@@ -266,9 +272,14 @@ cdef class Budget(Meter):
             if looked == LOOK_AT:
                 out = out * <uint64_t>len(self.ring) // LOOK_AT
                 break
+            if c.stream.recv_window >= self.window_for(c):
+                continue
             looked += 1
             out += c.stream.recv_window
             way_us = max(way_us, c.stream.session.channel.rtt_us(self.reactor.now_ms))
+        # When hardly anything came in for a while, the credit that is out is with those who do not use it.
+        if looked and self.reactor.now_ns - self.used_ns > UNUSED_NS + way_us * 1000:
+            return True
         return out < <uint64_t>(self.receive.rate * 1e-6 * (way_us + AHEAD_US))
 
     cdef void _deal(self) noexcept:

@@ -99,6 +99,26 @@ def test_credit_keeps_the_pace() -> None:
         assert 300_000 / (time.monotonic() - began) < 1.2 * 1_000_000
 
 
+@pytest.mark.parametrize("left", [WINDOW, 20 * KIB, 6 * KIB])
+@pytest.mark.parametrize("idle", [0, 1, 3])
+def test_who_says_nothing_holds_up_nobody(idle: int, left: int) -> None:
+    with World() as world:
+        bench = Bench(world)
+        quiet = [bench.join() for _ in range(idle)]
+        for joined in quiet:
+            # It has said something, and keeps some of its credit for later.
+            joined.near.send(bytes(max(0, joined.near.credit - left)))
+        bench.budget.set_rate(250_000)
+        sender = Greedy(bench.join())
+        for joined in [sender.joined, *quiet]:
+            # Both ends could be given more.
+            joined.near.grant(WINDOW)
+            joined.far.grant(WINDOW)
+        bench.settle()
+        sender.go_on()
+        greedy_until(bench, [sender], WINDOW + 250_000)
+
+
 def test_a_sender_that_stopped_gets_no_more_than_it_used_twice_over() -> None:
     with World() as world:
         bench = Bench(world)
