@@ -70,6 +70,7 @@ def fits(value: Any, name: str) -> None:
 WORDS = {
     "config get": "config get relay.mode",
     "config set": "config set relay.max_circuits 9",
+    "config unset": "config unset relay.max_circuits",
     "mode MODE": "mode cooperative",
     "limit WHAT VALUE": "limit day 7GB",
     "schedule set": "schedule set mon 09-17 off",

@@ -30,6 +30,16 @@ async def test_a_change_is_applied_kept_and_told(tmp_path: Path) -> None:
     assert Settings.load(data=tmp_path, environ={}).relay.max_circuits == 9
 
 
+async def test_a_setting_is_given_back_to_its_default(tmp_path: Path) -> None:
+    async with node(tmp_path, relay__max_circuits=7) as one:
+        await one.change_settings({"relay.max_circuits": 9, "log.level": "debug"})
+        answer = await one.change_settings({"relay.max_circuits": None, "log.level": None})
+        assert answer["overridden"] == {"relay.max_circuits": "--set"}
+        assert one.settings.relay.max_circuits == 256
+        await one.reload_settings()
+        assert one.settings.source("relay.max_circuits") == one.settings.source("log.level") == "default"
+
+
 async def test_a_change_for_now_is_forgotten_at_the_next_start(tmp_path: Path) -> None:
     async with node(tmp_path) as one:
         await one.change_settings({"relay.max_circuits": 9}, persist=False)

@@ -269,6 +269,17 @@ def test_changing_the_file_keeps_its_comments_and_order(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_key_is_given_back_to_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("# mine\n[relay]\nmode = 'dedicated' # yes\nmax_circuits = 7 # few\n")
+    settings = change(tmp_path, {"relay.max_circuits": None, "log.level": None}, source="--set")
+    assert path.read_text() == "# mine\n[relay]\nmode = 'dedicated' # yes\n"
+    assert settings.relay.max_circuits == load(data=tmp_path).relay.max_circuits == 16384
+    assert settings.source("relay.max_circuits") == "default"
+    with pytest.raises(SettingsError, match="max_circuit"):
+        change(tmp_path, {"relay.max_circuit": None}, source="--set")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -65,3 +65,11 @@ def get(key: str, /, *, data: Data = None, as_json: Json = False) -> None:
 def change(key: str, value: str, /, *, data: Data = None, as_json: Json = False) -> None:
     """Change one setting: of the running node, at once where that is possible, and in DIR/config.toml."""
     say(write(data, {key: value}), as_json=as_json)
+
+
+@app.command
+def unset(*keys: str, data: Data = None, as_json: Json = False) -> None:
+    """Give settings back to their defaults: of the running node, and in DIR/config.toml."""
+    if not keys:
+        raise UsageError("name the settings to give back; `towpath config show --origin` lists those that were set")
+    say(write(data, dict.fromkeys(keys)), as_json=as_json)

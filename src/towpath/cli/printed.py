@@ -151,6 +151,7 @@ ONCE: Final[dict[str, str | tuple[str]]] = {
     "config show --origin": "origins",
     "config get": "values",
     "config set": "written",
+    "config unset": "written",
     "service install": "installed",
     "service remove": "removed",
     "service status": "service",

@@ -288,7 +288,7 @@ ROUTES: Final = (
         "Changes settings, all or none, and keeps them in config.toml",
         _change,
         refer("changed"),
-        body=Body(dict[str, Any], refer("values")),
+        body=Body(dict[str, Any], refer("changes")),
     ),
     Route(
         "POST",

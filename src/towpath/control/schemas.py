@@ -245,6 +245,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
         **values_by_key("settings by key"),
         "propertyNames": {"enum": list(KEYS)},
     },
+    "changes": {
+        "type": "object",
+        "description": "settings by key; null gives one back to its default",
+        "additionalProperties": {**VALUE, "anyOf": [*VALUE["anyOf"], {"type": "null"}]},
+        "propertyNames": {"enum": list(KEYS)},
+    },
     "changed": fields(
         "what became of a change",
         applied=rows(text(), "keys in effect from now on"),

@@ -222,10 +222,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**built, given=given)  # type: ignore[arg-type]
 
     def changed(self, changes: Mapping[str, object], *, source: str = "a change") -> Settings:
-        """These settings with some keys set anew; defaults follow a change of the mode. Raises SettingsError."""
+        """These settings with some keys set anew, or with None given back to their defaults, which follow the mode.
+
+        Raises SettingsError.
+        """
         given = dict(self.given)
         for name, value in changes.items():
-            given[name] = (_check(name, value, source), source)
+            if value is None:
+                given.pop(_known(name, value, source).name, None)
+            else:
+                given[name] = (_check(name, value, source), source)
         return self._build(given)
 
     def get(self, name: str) -> Any:

@@ -31,6 +31,7 @@ max_rate = "20Mbit/s"
 TOWPATH_RELAY__MODE=cooperative towpath run
 towpath run --set relay.mode=cooperative --set relay.max_rate=20Mbit/s
 towpath config set relay.mode cooperative       # the running node, and DIR/config.toml, whose comments stay
+towpath config unset relay.max_rate             # back to its default
 towpath config show --origin                    # every key, its value and where it comes from
 ```
 

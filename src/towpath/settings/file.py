@@ -17,7 +17,8 @@ __all__ = ["change"]
 
 
 def change(data: Path, changes: Mapping[str, object], *, source: str) -> Settings:
-    """Sets keys in the file of a data directory, all or none, and returns the settings that it now gives.
+    """Sets keys in the file of a data directory (takes those out that are None), all or none, and returns
+    the settings that it now gives.
 
     The whole file is checked with the changes in it before anything is written, then replaced at once.
     """
@@ -26,15 +27,20 @@ def change(data: Path, changes: Mapping[str, object], *, source: str) -> Setting
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         document = tomlkit.parse(text)
-        for name in changes:
+        for name, value in changes.items():
             section, _, field = name.partition(".")
             table = document.get(section)
             if table is None:
+                if value is None:
+                    continue
                 table = tomlkit.table()
                 document[section] = table
             if not isinstance(table, Table):
                 raise SettingsError(section, str(table), f"in {path} it must be a table, [{section}]", source=source)
-            table[field] = KEYS[name].kind.write(settings.get(name))
+            if value is None:
+                table.pop(field, None)
+            else:
+                table[field] = KEYS[name].kind.write(settings.get(name))
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         private_file.replace(path, tomlkit.dumps(document).encode())
     except OSError as e:
