@@ -1,0 +1,386 @@
+"""Finding relays: asks the sources side by side, knows what they told and what we measured, keeps it on disk.
+
+A source earlier in the list gets a head start. What was known at the last run is there at once and tried first; while
+it lasts nothing is searched. What a source cannot vouch for (mDNS) is asked whether it relays before it counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from towpath.addresses import peer_id_to_text
+from towpath.discovery.cache import Kept, load, save
+from towpath.discovery.candidates import MAX_ADDRESSES, SOURCES, Candidate, Found, Measured, Outcome, blamed, noted
+from towpath.discovery.selection import NOTHING, Avoiding, Ranked, rank
+from towpath.errors import TowpathError
+from towpath.log import get_logger
+
+if TYPE_CHECKING:
+    from towpath.discovery.records import Advertisement
+    from towpath.store import Store
+
+__all__ = ["Finder", "Probe", "Probed", "Source"]
+
+HEAD_START_S: Final = 0.25
+SEARCH_S: Final = 20.0
+"""What a search may take, whoever waits for it."""
+AGAIN_S: Final = 600.0
+"""After this long a search is worth another one although enough is known."""
+MOST_KNOWN: Final = 1024
+_PROBES: Final = 8
+_PROBE_S: Final = 5.0
+_NO_RELAY_S: Final = 600.0
+_BLAME_S: Final = 60.0
+_SAVE_S: Final = 5.0
+_log = get_logger("discovery")
+
+
+class Source(Protocol):
+    """Where relays are found. `name` is one of SOURCES."""
+
+    name: str
+
+    def search(self) -> AsyncIterator[Found]:
+        """Tells of relays as they are found, and ends when there are no more to be expected now.
+
+        It may be left early. TowpathError and OSError end it, too.
+        """
+        ...
+
+
+class Probed(NamedTuple):
+    """What became of asking a peer whether it relays."""
+
+    relays: bool
+    rtt_ms: float | None = None
+
+
+Probe = Callable[[bytes, Sequence[str]], Awaitable[Probed]]
+"""Connects to a peer at one of these addresses and reads its identify; TowpathError or OSError when that fails."""
+
+
+class Finder:
+    """The relays of one node. Made on its loop; `close` ends it.
+
+    `own` are our ids, which are never found; `bootstrap()` the ids of the bootstrap relays, wherever else they are
+    found; `volunteers()` whether others may be used at all.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        store: Store | None = None,
+        probe: Probe | None = None,
+        own: Collection[bytes] = (),
+        bootstrap: Callable[[], Collection[bytes]] = tuple,
+        volunteers: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._sources = list(sources)
+        self._store = store
+        self._probe = probe
+        self._own = frozenset(own)
+        self._bootstrap = bootstrap
+        self._volunteers = volunteers
+        self._clock = clock
+        self._rng = random.Random() if rng is None else rng
+        self._known: dict[bytes, _Entry] = {}
+        self._no_relay: dict[bytes, float] = {}
+        self._unsure: dict[bytes, float] = {}
+        self._answered_at = float("-inf")
+        self._probing: dict[bytes, asyncio.Task[None]] = {}
+        self._probe_slots = asyncio.Semaphore(_PROBES)
+        self._search: asyncio.Task[None] | None = None
+        self._searched_at = float("-inf")
+        self._told = asyncio.Event()
+        self._saver: asyncio.TimerHandle | None = None
+        self._closed = False
+        for kept in load(store, self._clock()):
+            self._known[kept.relay_id] = _Entry.of(kept)
+
+    # --- finding -------------------------------------------------------------------------------
+
+    async def find(
+        self,
+        enough: int = 4,
+        timeout: float = 10.0,  # noqa: ASYNC109 - its end is an answer, not an error
+        *,
+        avoiding: Avoiding = NOTHING,
+    ) -> list[Ranked]:
+        """All known relays, ranked, as soon as `enough` volunteers are usable; else after a search, or `timeout`.
+
+        Never empty-handed by an error: what a source failed of is logged. With enough known of old it returns at
+        once, and searches behind the caller's back when the last search is long ago.
+        """
+        until = time.monotonic() + timeout
+        if self._enough(enough, avoiding):
+            if time.monotonic() - self._searched_at > AGAIN_S:
+                self._begin_search()
+            return self.ranked(avoiding)
+        search = self._begin_search()
+        while not search.done() and not self._enough(enough, avoiding) and (left := until - time.monotonic()) > 0:
+            self._told.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._told.wait()
+        return self.ranked(avoiding)
+
+    async def search(self, names: Collection[str] = SOURCES) -> list[Ranked]:
+        """Asks the sources of these names to their end, whatever is known; what is known then, ranked."""
+        await self._ask_all([source for source in self._sources if source.name in names])
+        return self.ranked()
+
+    def ranked(self, avoiding: Avoiding = NOTHING) -> list[Ranked]:
+        """What is known now, the best first (see selection.rank)."""
+        return rank(self._candidates(), self._clock(), self._rng, avoiding)
+
+    def candidate(self, relay_id: bytes) -> Candidate | None:
+        """What is known of one relay."""
+        entry = self._known.get(relay_id)
+        return None if entry is None else self._candidate(entry)
+
+    def take(self, found: Found) -> None:
+        """Hears of a relay. Sources that are told of relays at any time call this; a search does it by itself."""
+        if self._closed or found.relay_id in self._own or not found.addresses:
+            return
+        if not found.relays and found.relay_id not in self._known:
+            self._ask(found)
+            return
+        self._learn(found)
+
+    # --- measuring -----------------------------------------------------------------------------
+
+    def note(self, relay_id: bytes, outcome: Outcome, rtt_ms: float | None = None) -> None:
+        """Tells what became of something tried with a relay; of one that is not known nothing is kept.
+
+        A failure counts against a relay only when another answers within a minute, before or after: otherwise our own
+        line is down.
+        """
+        now = self._clock()
+        up = outcome is not Outcome.FAILED
+        sure = up or now - self._answered_at <= _BLAME_S
+        entry = self._known.get(relay_id)
+        if entry is not None:
+            entry.own = noted(entry.own, outcome, now, rtt_ms=rtt_ms, blame=sure)
+            if not sure:
+                self._unsure[relay_id] = now
+            self._changed()
+        if up:
+            self._answered_at = now
+            for other, at in self._unsure.items():
+                if other != relay_id and now - at <= _BLAME_S and (unsure := self._known.get(other)) is not None:
+                    unsure.own = blamed(unsure.own)
+            self._unsure.clear()
+
+    # --- telling -------------------------------------------------------------------------------
+
+    def rows(
+        self, used: Mapping[bytes, tuple[str, list[str]]] | None = None, avoiding: Avoiding = NOTHING
+    ) -> list[dict[str, Any]]:
+        """A row for each known relay, as `towpath relays` shows it.
+
+        `used` tells the state (`active`, `standby`, `avoided`) and the first reasons of those that hold our
+        reservations.
+        """
+        used = used or {}
+        others = avoiding._replace(relays=avoiding.relays - used.keys())
+        now = self._clock()
+        ours = rank((c for c in self._candidates() if c.relay_id in used), now, self._rng)
+        rest = rank((c for c in self._candidates() if c.relay_id not in used), now, self._rng, others)
+        rows = []
+        for one in [*ours, *rest]:
+            state, reasons = used.get(one.candidate.relay_id, ("candidate" if one.usable else "avoided", []))
+            rows.append(_row(one, state, reasons))
+        return rows
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Ends searches and keeps what is known."""
+        if self._closed:
+            return
+        self._closed = True
+        tasks = [*self._probing.values(), *([] if self._search is None else [self._search])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._told.set()
+        if self._saver is not None:
+            self._saver.cancel()
+        self._save()
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _candidates(self) -> list[Candidate]:
+        found = [self._candidate(entry) for entry in self._known.values()]
+        return found if self._volunteers() else [one for one in found if one.source == "bootstrap"]
+
+    def _candidate(self, entry: _Entry) -> Candidate:
+        source = "bootstrap" if entry.relay_id in self._bootstrap() else entry.source
+        return Candidate(entry.relay_id, entry.all_addresses(), source, entry.advertisement, entry.own, entry.seen_at)
+
+    def _enough(self, enough: int, avoiding: Avoiding) -> bool:
+        now = self._clock()
+        # The order does not matter, so the rng that decides it is left alone.
+        ranked = rank(self._candidates(), now, random.Random(0), avoiding)
+        only_bootstrap = not self._volunteers()
+        return sum(one.usable and (only_bootstrap or one.candidate.source != "bootstrap") for one in ranked) >= enough
+
+    def _learn(self, found: Found) -> None:
+        entry = self._known.get(found.relay_id)
+        if entry is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._forget_one()
+            self._known[found.relay_id] = entry = _Entry(found.relay_id)
+        entry.learn(found, self._clock())
+        self._told.set()
+        self._changed()
+
+    def _forget_one(self) -> None:
+        # What was never tried is the cheapest to lose, and to find again.
+        least = min(self._known.values(), key=lambda entry: (entry.own.observed_at > 0, entry.seen_at))
+        del self._known[least.relay_id]
+
+    def _begin_search(self) -> asyncio.Task[None]:
+        if self._search is None or self._search.done():
+            self._searched_at = time.monotonic()
+            self._search = asyncio.create_task(self._ask_all(self._sources), name="relay search")
+        return self._search
+
+    async def _ask_all(self, sources: Sequence[Source]) -> None:
+        if not self._volunteers():
+            sources = [source for source in sources if source.name == "bootstrap"]
+        asked: set[asyncio.Task[None]] = set()
+        try:
+            async with asyncio.timeout(SEARCH_S):
+                for source in sources:
+                    if any(not task.done() for task in asked):
+                        await asyncio.wait(asked, timeout=HEAD_START_S, return_when=asyncio.ALL_COMPLETED)
+                    asked.add(asyncio.create_task(self._ask_one(source), name=f"search by {source.name}"))
+                if asked:
+                    await asyncio.wait(asked)
+                if self._probing:
+                    await asyncio.wait(self._probing.values())
+        except TimeoutError:
+            _log.info("search_cut_short", after_s=SEARCH_S)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            self._told.set()
+
+    async def _ask_one(self, source: Source) -> None:
+        number = 0
+        try:
+            async with contextlib.aclosing(_closable(source.search())) as search:
+                async for found in search:
+                    number += 1
+                    self.take(found)
+        except (TowpathError, OSError) as error:
+            _log.info("source_failed", source=source.name, error=str(error))
+        _log.debug("source_asked", source=source.name, found=number)
+
+    def _ask(self, found: Found) -> None:
+        now = time.monotonic()
+        known_until = self._no_relay.get(found.relay_id, now)
+        if self._probe is None or found.relay_id in self._probing or known_until > now:
+            return
+        if len(self._probing) >= MOST_KNOWN:
+            return
+        task = asyncio.create_task(self._find_out(self._probe, found), name="relay?")
+        self._probing[found.relay_id] = task
+        task.add_done_callback(lambda _: self._probing.pop(found.relay_id, None))
+
+    async def _find_out(self, probe: Probe, found: Found) -> None:
+        probed = Probed(False)
+        try:
+            async with self._probe_slots, asyncio.timeout(_PROBE_S):
+                probed = await probe(found.relay_id, found.addresses)
+        except (TowpathError, OSError) as error:
+            _log.debug("probe_failed", peer=peer_id_to_text(found.relay_id), error=str(error))
+        if probed.relays:
+            self._learn(found)
+            self.note(found.relay_id, Outcome.CONNECTED, probed.rtt_ms)
+        else:
+            while len(self._no_relay) >= MOST_KNOWN:
+                del self._no_relay[next(iter(self._no_relay))]
+            self._no_relay[found.relay_id] = time.monotonic() + _NO_RELAY_S
+
+    def _changed(self) -> None:
+        if self._store is not None and self._saver is None and not self._closed:
+            self._saver = asyncio.get_running_loop().call_later(_SAVE_S, self._save)
+
+    def _save(self) -> None:
+        self._saver = None
+        if self._store is not None:
+            save(self._store, [entry.kept() for entry in self._known.values()])
+
+
+async def _closable(items: AsyncIterator[Found]) -> AsyncIterator[Found]:
+    async for item in items:
+        yield item
+
+
+class _Entry:
+    """What is known of one relay: where each source saw it, what it says, what we measured."""
+
+    __slots__ = ("addresses", "advertisement", "own", "raw", "relay_id", "seen_at", "source")
+
+    def __init__(self, relay_id: bytes) -> None:
+        self.relay_id = relay_id
+        self.addresses: dict[str, tuple[str, ...]] = {}
+        self.source = "cache"
+        self.advertisement: Advertisement | None = None
+        self.raw: bytes | None = None
+        self.own = Measured()
+        self.seen_at = 0.0
+
+    @classmethod
+    def of(cls, kept: Kept) -> _Entry:
+        entry = cls(kept.relay_id)
+        entry.addresses["cache"] = kept.addresses
+        entry.advertisement, entry.raw = kept.advertisement, kept.raw
+        entry.own, entry.seen_at = kept.own, kept.seen_at
+        return entry
+
+    def kept(self) -> Kept:
+        return Kept(self.relay_id, self.all_addresses(), self.raw, self.own, self.seen_at, self.advertisement)
+
+    def learn(self, found: Found, now: float) -> None:
+        self.addresses[found.source] = found.addresses
+        if found.source != "cache":
+            self.addresses.pop("cache", None)
+        if self.source == "cache" or SOURCES.index(found.source) < SOURCES.index(self.source):
+            self.source = found.source
+        newer = self.advertisement is None or (
+            found.advertisement is not None and found.advertisement.seq >= self.advertisement.seq
+        )
+        if found.advertisement is not None and newer:
+            self.advertisement, self.raw = found.advertisement, found.raw
+        self.seen_at = now
+
+    def all_addresses(self) -> tuple[str, ...]:
+        told = (text for source in SOURCES for text in self.addresses.get(source, ()))
+        return tuple(dict.fromkeys(told))[:MAX_ADDRESSES]
+
+
+def _row(one: Ranked, state: str, reasons: list[str]) -> dict[str, Any]:
+    candidate = one.candidate
+    latency = candidate.own.latency_ms
+    return {
+        "relay_id": candidate.text,
+        "source": candidate.source,
+        "score": one.score,
+        "stars": one.stars,
+        "latency_ms": None if latency is None else round(latency, 3),
+        "load": None if candidate.advertisement is None else candidate.advertisement.load,
+        "state": state,
+        "reasons": [*reasons, *one.reasons],
+    }

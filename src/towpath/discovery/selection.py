@@ -1,0 +1,247 @@
+"""Which relay first: a pure function from candidates to a ranked list, each with its reasons.
+
+A score is what we measured ourselves, and in part what others' evidence says. Equals are shuffled, so that not
+everybody chooses the same relay, and newcomers are mixed in, because who is never tried is never measured.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from towpath.addresses import parse
+from towpath.discovery.candidates import Candidate, Measured, resting_until
+from towpath.errors import AddressError
+
+__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Ranked", "diverse", "own_score", "rank", "stars"]
+
+EXPLORE: Final = 0.25
+"""How often a newcomer gets a place before relays that have proven themselves."""
+BUCKET_MS: Final = 50.0
+FULL: Final = 7
+"""The load of a relay that has hardly any room."""
+
+_NEWCOMER_TRIES: Final = 2.5
+_GRADE: Final = 10.0
+_LOAD_POINTS: Final = 3.0
+_WALK: Final = 0.4
+
+
+class Avoiding(NamedTuple):
+    """What not to choose: relays by id, networks (as `Candidate.networks`) and families in use, and neighbours.
+
+    `near` are IP prefixes that others see us in: a relay there would show roughly where we are.
+    """
+
+    relays: frozenset[bytes] = frozenset()
+    networks: frozenset[str] = frozenset()
+    families: frozenset[str] = frozenset()
+    near: tuple[str, ...] = ()
+
+
+NOTHING: Final = Avoiding()
+
+
+class Ranked(NamedTuple):
+    """A candidate and what it was found worth. Not `usable`: it stands in the list to say why not."""
+
+    candidate: Candidate
+    score: int
+    """0…100."""
+    stars: int
+    """0…5."""
+    reasons: list[str]
+    """Clauses, the most important first."""
+    usable: bool = True
+
+
+def own_score(uptime: float, successful: float, failed: float, latency_ms: float | None) -> int:
+    """0…100 from one's own measurements; `uptime` in 0…1. A part without a measurement counts 0."""
+    latency = 0.0 if latency_ms is None else min(100.0 / latency_ms, 20.0) if latency_ms > 0 else 20.0
+    return int(uptime * 40 + successful / max(successful + failed, 1) * 40 + latency)
+
+
+def stars(score: float) -> int:
+    """The score as 0…5 stars."""
+    return round(score / 20)
+
+
+def rank(
+    candidates: Iterable[Candidate],
+    now: float,
+    rng: random.Random,
+    avoiding: Avoiding = NOTHING,
+    *,
+    explore: float = EXPLORE,
+) -> list[Ranked]:
+    """All candidates, the best first: volunteers, then bootstrap relays, then those that are not usable now.
+
+    The same candidates in another order, the same time and an equal `rng` give the same list. `now` is Unix time.
+    """
+    # In an order of their own, so that `rng` alone decides among equals.
+    ordered = sorted(candidates, key=lambda candidate: candidate.relay_id)
+    proven: list[tuple[tuple[float, ...], Ranked]] = []
+    newcomers: list[tuple[tuple[float, ...], Ranked]] = []
+    fallback: list[tuple[tuple[float, ...], Ranked]] = []
+    unusable: list[tuple[tuple[float, ...], Ranked]] = []
+    for candidate in ordered:
+        against = _against(candidate, now, avoiding)
+        ranked = _judged(candidate, against, now)
+        key = (*_order(candidate), rng.random())
+        if against:
+            unusable.append((key, ranked))
+        elif candidate.source == "bootstrap":
+            fallback.append((key, ranked))
+        elif candidate.own.tries < _NEWCOMER_TRIES:
+            newcomers.append((key, ranked))
+        else:
+            proven.append((key, ranked))
+    first, new, last, out = (_sorted(rows) for rows in (proven, newcomers, fallback, unusable))
+    return [*_mixed(first, new, rng, explore), *last, *out]
+
+
+def diverse(ranked: Sequence[Ranked], most: int, *, fill: bool = False) -> list[Ranked]:
+    """The best usable ones of which no two share a network (/16, IPv6 /32) or a family, at most `most`.
+
+    With `fill` the best of the others follow when there are too few of these.
+    """
+    chosen: list[Ranked] = []
+    networks: set[str] = set()
+    families: set[str] = set()
+    for one in ranked:
+        if len(chosen) >= most:
+            break
+        family = one.candidate.family
+        if not one.usable or networks & one.candidate.networks or family in families:
+            continue
+        chosen.append(one)
+        networks |= one.candidate.networks
+        families |= set() if family is None else {family}
+    if fill:
+        rest = (one for one in ranked if one.usable and one not in chosen)
+        chosen += [one for one, _ in zip(rest, range(most - len(chosen)), strict=False)]
+    return chosen
+
+
+def _sorted(rows: list[tuple[tuple[float, ...], Ranked]]) -> list[Ranked]:
+    return [ranked for _, ranked in sorted(rows, key=lambda row: row[0])]
+
+
+def _mixed(proven: list[Ranked], newcomers: list[Ranked], rng: random.Random, explore: float) -> list[Ranked]:
+    mixed: list[Ranked] = []
+    first, new = list(reversed(proven)), list(reversed(newcomers))
+    while first or new:
+        if new and (not first or rng.random() < explore):
+            one = new.pop()
+            if first:
+                one.reasons.append("stands here to be tried")
+            mixed.append(one)
+        else:
+            mixed.append(first.pop())
+    return mixed
+
+
+def _bucket(own: Measured) -> float:
+    return float("inf") if own.latency_ms is None else own.latency_ms // BUCKET_MS
+
+
+def _standing(candidate: Candidate, latency_ms: float | None) -> float:
+    own = candidate.own
+    score = float(own_score(own.uptime, own.successful, own.failed, latency_ms))
+    return score if candidate.walk is None else (1 - _WALK) * score + _WALK * candidate.walk
+
+
+def _order(candidate: Candidate) -> tuple[float, float, float]:
+    # Smaller is better. Latency counts by its bucket only: else everybody would choose the nearest relay of a city.
+    own = candidate.own
+    bucket = _bucket(own)
+    middle = None if bucket == float("inf") else (bucket + 0.5) * BUCKET_MS
+    load = candidate.advertisement.load if candidate.advertisement is not None else 0
+    value = _standing(candidate, middle) * own.health - _LOAD_POINTS * load
+    return (float(load >= FULL), -(value // _GRADE), bucket)
+
+
+def _judged(candidate: Candidate, against: list[str], now: float) -> Ranked:
+    own = candidate.own
+    score = min(100, max(0, int(_standing(candidate, own.latency_ms))))
+    reasons = list(against)
+    if own.tries >= _NEWCOMER_TRIES:
+        worked = f"{own.successful:.0f} of {own.tries:.0f} tries worked"
+        reasons.append(f"{worked}, up {_percent(own.uptime)} of the time")
+    else:
+        reasons.append("new to us: hardly tried yet" if own.observed_at else "new to us: never tried")
+    if own.latency_ms is not None:
+        low = int(_bucket(own) * BUCKET_MS)
+        reasons.append(f"{own.latency_ms:.0f} ms away ({low} to {low + int(BUCKET_MS)} ms count alike)")
+    if own.failing and not against:
+        reasons.append(f"failed {_times(own.failing)} in a row, last {_ago(now - own.failed_at)} ago")
+    if candidate.walk is not None:
+        reasons.append(f"{candidate.walk:.0f} of 100 by what others have receipts for")
+    advertisement = candidate.advertisement
+    if advertisement is not None:
+        room = ": hardly any room" if advertisement.load >= FULL else ""
+        reasons.append(f"load {advertisement.load} of {FULL}{room}")
+    if candidate.source == "bootstrap":
+        reasons.append("named in discovery.bootstrap: used when no volunteer will do")
+    elif candidate.source == "mdns":
+        reasons.append("found on the local network")
+    return Ranked(candidate, score, stars(score), reasons, not against)
+
+
+def _against(candidate: Candidate, now: float, avoiding: Avoiding) -> list[str]:
+    """Why it cannot be used now; empty when it can."""
+    told = []
+    own = candidate.own
+    if not candidate.addresses:
+        told.append("no address of it is known that we may dial")
+    if candidate.relay_id in avoiding.relays:
+        told.append("in use already, or not wanted")
+    for shared in sorted(candidate.networks & avoiding.networks):
+        told.append(f"in {shared}, as a relay in use is: both might fail, or look, together")
+    if candidate.family is not None and candidate.family in avoiding.families:
+        told.append(f"of the family {candidate.family!r}, as a relay in use is")
+    if _is_near(candidate, avoiding.near):
+        told.append("so near that it would show where we are")
+    advertisement = candidate.advertisement
+    if advertisement is not None and advertisement.withdrawn:
+        told.append("it says that it relays no more")
+    until = resting_until(own)
+    if until > now:
+        if own.failing or own.refused_at < own.failed_at:
+            failed = f"failed {_times(own.failing)} in a row" if own.failing else "failed too often lately"
+            told.append(f"{failed}: not asked for another {_ago(until - now)}")
+        else:
+            told.append(f"refused us: not asked for another {_ago(until - now)}")
+    return told
+
+
+def _is_near(candidate: Candidate, near: tuple[str, ...]) -> bool:
+    if not near:
+        return False
+    prefixes = [ipaddress.ip_network(text, strict=False) for text in near]
+    for text in candidate.addresses:
+        try:
+            ip = ipaddress.ip_address(parse(text).host)
+        except (AddressError, ValueError):
+            continue
+        if any(ip in prefix for prefix in prefixes if prefix.version == ip.version):
+            return True
+    return False
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _percent(share: float) -> str:
+    return f"{int(share * 100)}%"
+
+
+def _ago(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"
