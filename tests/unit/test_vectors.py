@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.vectors import make
+from tests.vectors import make, make_records
 from towpath.client.ticket import Ticket
 from towpath.client.tunnel import wire
+from towpath.discovery import records
+from towpath.discovery.records import RecordError
 from towpath.relaystream.messages import ControlProtocolError, Staying, Unknown, decode
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "tunnel.json").read_text())
@@ -63,3 +65,22 @@ def test_the_control_stream_reads_what_is_checked_in() -> None:
         with pytest.raises(ControlProtocolError):
             decode(bytes.fromhex(vector["body"]))
     assert [decode(bytes.fromhex(vector["body"])) for vector in found["passed_over"]] == [Unknown(16), Staying()]
+
+
+# --- records -----------------------------------------------------------------------------------------------------
+
+
+def test_records_are_written_as_they_are_checked_in() -> None:
+    assert make_records.PLACE.read_text() == make_records.text(), "python -m tests.vectors.make_records writes it anew"
+
+
+def test_records_are_read_as_they_are_checked_in() -> None:
+    found = json.loads(make_records.PLACE.read_text())
+    read = {"advertisement": records.read_advertisement, "peer": records.read_peer_record}
+    for vector, (_, record) in zip(found["records"], make_records.RECORDS, strict=True):
+        raw = bytes.fromhex(vector["bytes"])
+        assert read[vector["kind"]](raw, found["now"]) == record
+        assert records.valid(vector["key"], raw, found["now"])
+    for vector in found["refused"]:
+        with pytest.raises(RecordError):
+            read[vector["kind"]](bytes.fromhex(vector["bytes"]), found["now"])
