@@ -1,25 +1,108 @@
-"""The program between the two TUN devices of a `Delay`.
+"""The program between the two TUN devices of every `Delay` of a lab.
 
-It is given their namespaces, their names and the delay of a round trip in seconds; each line of its standard input sets
-another delay. Order is kept. Enough for some 100 Mbit/s.
+Lines of its standard input:
+
+    add NAMESPACE NAMESPACE NAME NAME SECONDS LOSS    opens two devices and answers "ready"
+    set NAME SECONDS LOSS                             another round trip and loss from now on
+
+Order is kept. Enough for some 100 Mbit/s in all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import heapq
+import itertools
 import os
+import random
 import select
 import struct
-import sys
 import time
-from collections import deque
 
 from tests.net.lab.namespaces import enter
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
+_AT_ONCE = 32
+
+
+class _Link:
+    def __init__(self, seconds: float, loss: float) -> None:
+        self.set(seconds, loss)
+
+    def set(self, seconds: float, loss: float) -> None:
+        self.one_way = seconds / 2
+        self.loss = loss
+
+
+class _Way:
+    """One direction: from one device of a link to the other."""
+
+    def __init__(self, link: _Link, out: int) -> None:
+        self.link = link
+        self.out = out
+        self.last_due = 0.0
+
+
+class _Carrier:
+    def __init__(self) -> None:
+        self._links: dict[str, _Link] = {}
+        self._ways: dict[int, _Way] = {}
+        self._under_way: list[tuple[float, int, int, bytes]] = []
+        """When it is due, a number that keeps order, where to, and what."""
+        self._numbers = itertools.count()
+        self._rng = random.Random(1)
+        self._told = b""
+
+    def run(self) -> None:
+        """Carries packets until standard input ends."""
+        going = True
+        while going:
+            wait = max(0.0, self._under_way[0][0] - time.monotonic()) if self._under_way else None
+            for ready in select.select([0, *self._ways], [], [], wait)[0]:
+                if ready:
+                    self._read(ready, self._ways[ready])
+                else:
+                    going = self._listen()
+            self._deliver()
+
+    def _read(self, device: int, way: _Way) -> None:
+        now = time.monotonic()
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_AT_ONCE):
+                packet = os.read(device, 65536)
+                if way.link.loss and self._rng.random() < way.link.loss:
+                    continue
+                way.last_due = max(now + way.link.one_way, way.last_due)
+                heapq.heappush(self._under_way, (way.last_due, next(self._numbers), way.out, packet))
+
+    def _deliver(self) -> None:
+        now = time.monotonic()
+        while self._under_way and self._under_way[0][0] <= now:
+            _, _, out, packet = heapq.heappop(self._under_way)
+            # A device that is not up yet takes none: lost, as on any line.
+            with contextlib.suppress(OSError):
+                os.write(out, packet)
+
+    def _listen(self) -> bool:
+        more = os.read(0, 4096)
+        *lines, self._told = (self._told + more).split(b"\n")
+        for line in lines:
+            what, *words = line.decode().split()
+            if what == "add":
+                self._add(*words)
+            else:
+                name, seconds, loss = words
+                self._links[name].set(float(seconds), float(loss))
+        return bool(more)
+
+    def _add(self, one: str, other: str, name: str, peer: str, seconds: str, loss: str) -> None:
+        here, there = _open(one, name), _open(other, peer)
+        link = self._links[name] = _Link(float(seconds), float(loss))
+        self._ways[here], self._ways[there] = _Way(link, there), _Way(link, here)
+        print("ready", flush=True)
 
 
 def _open(namespace: str, name: str) -> int:
@@ -29,40 +112,5 @@ def _open(namespace: str, name: str) -> int:
     return device
 
 
-def _carry(devices: list[int], delay: float) -> None:
-    # Of each direction: when it is due, and what.
-    under_way: list[deque[tuple[float, bytes]]] = [deque(), deque()]
-    told = b""
-    while True:
-        due = min((queue[0][0] for queue in under_way if queue), default=None)
-        wait = None if due is None else max(0.0, due - time.monotonic())
-        readable, _, _ = select.select([*devices, 0], [], [], wait)
-        now = time.monotonic()
-        if 0 in readable:
-            more = os.read(0, 100)
-            if not more:
-                return
-            *lines, told = (told + more).split(b"\n")
-            delay = float(lines[-1]) if lines else delay
-        for way, device in enumerate(devices):
-            if device in readable:
-                queue = under_way[way]
-                at = max(now + delay / 2, queue[-1][0] if queue else 0.0)
-                queue.append((at, os.read(device, 65536)))
-        for way, queue in enumerate(under_way):
-            while queue and queue[0][0] <= now:
-                # A device that is not up yet takes none: lost, as on any line.
-                with contextlib.suppress(OSError):
-                    os.write(devices[1 - way], queue.popleft()[1])
-
-
-def main() -> None:
-    """Opens the devices, says so, and carries packets until standard input ends."""
-    one, other, name, peer, delay = sys.argv[1:]
-    devices = [_open(one, name), _open(other, peer)]
-    print("ready", flush=True)
-    _carry(devices, float(delay))
-
-
 if __name__ == "__main__":
-    main()
+    _Carrier().run()

@@ -40,6 +40,29 @@ class Host:
         """Runs a short command on the host and returns what it printed."""
         return _run(require("ip"), "netns", "exec", self.namespace, *command)
 
+    def ip(self, *commands: str) -> None:
+        """Runs commands of `ip`, as text and in this order, in its namespace."""
+        batch = "".join(f"{command}\n" for command in commands)
+        _run(require("ip"), "-n", self.namespace, "-batch", "-", told=batch)
+
+    def nft(self, rules: str) -> None:
+        """Adds rules of the packet filter, as `nft` reads them from a file."""
+        _run(require("ip"), "netns", "exec", self.namespace, require("nft"), "-f", "-", told=rules)
+
+    def silence(self) -> None:
+        """From now on nothing comes in or goes out, and nobody is told: as if the plug had been pulled."""
+        self.nft("""
+            table inet silence {
+                chain input { type filter hook input priority -400; policy drop; }
+                chain output { type filter hook output priority -400; policy drop; }
+                chain forward { type filter hook forward priority -400; policy drop; }
+            }
+        """)
+
+    def speak(self) -> None:
+        """Ends a silence."""
+        self.nft("delete table inet silence")
+
     def start(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
         """Starts a process on the host, from the root of the checkout; it is ended with the lab."""
         options.setdefault("cwd", _ROOT)
@@ -72,7 +95,7 @@ class Host:
 
     def route(self, destination: str, via: str) -> None:
         """Sends what goes to `destination` (prefix or "default") by way of `via`."""
-        self.run("ip", "route", "add", destination, "via", via)
+        self.ip(f"route add {destination} via {via}")
 
     def forward(self) -> None:
         """Makes a router of it."""
@@ -105,6 +128,8 @@ class Lab:
         self.prefix = f"tp{os.getpid()}x{next(_numbers)}"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.hosts: list[Host] = []
+        self.delaying: subprocess.Popen[bytes] | None = None
+        """The program behind the links that delay."""
         self._congestion = congestion
         self._links = itertools.count(1)
 
@@ -139,7 +164,7 @@ class Lab:
         host = Host(self, name)
         _run(require("ip"), "netns", "add", host.namespace)
         self.hosts.append(host)
-        host.run("ip", "link", "set", "lo", "up")
+        host.ip("link set lo up")
         host.set("net/ipv4/tcp_congestion_control", self._congestion)
         if router:
             host.forward()
@@ -150,11 +175,9 @@ class Lab:
         name, peer = self.names()
         add = ["link", "add", name, "netns", one.namespace, "type", "veth", "peer", peer, "netns", other.namespace]
         _run(require("ip"), *add)
-        self.adopt(one, name, network, 0)
-        self.adopt(other, peer, network, 1)
         # What one host hands over in pieces of 64 KiB would jump the queues in between.
-        for host, link in ((one, name), (other, peer)):
-            host.run("ip", "link", "set", link, "gso_max_segs", "1")
+        for which, (host, link) in enumerate(((one, name), (other, peer))):
+            self.adopt(host, link, network, which, f"link set {link} gso_max_segs 1")
         return name, peer
 
     def names(self) -> tuple[str, str]:
@@ -169,12 +192,11 @@ class Lab:
         self.processes.append(process)
         return process
 
-    def adopt(self, host: Host, link: str, network: str, which: int) -> None:
-        """Gives an interface of the host an address of `network` and takes it up."""
+    def adopt(self, host: Host, link: str, network: str, which: int, *more: str) -> None:
+        """Gives an interface of the host an address of `network` and takes it up; `more` commands of `ip` go along."""
         net = ip_network(network)
-        address = str(list(net.hosts())[which])
-        host.run("ip", "address", "add", f"{address}/{net.prefixlen}", "dev", link)
-        host.run("ip", "link", "set", link, "up")
+        address = str(net[which + 1])
+        host.ip(f"address add {address}/{net.prefixlen} dev {link}", *more, f"link set {link} up")
         host.address = host.address or address
 
 
@@ -194,8 +216,8 @@ def _set_namespace(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(*command: str, told: str = "") -> str:
+    done = subprocess.run(command, input=told, capture_output=True, text=True, check=False)
     if done.returncode:
         raise AssertionError(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
