@@ -1,6 +1,6 @@
 """The two records of discovery: a relay's advertisement, and where a peer is to be met. Pure; the clock is passed in.
 
-A record is at most 1 KiB of signed bytes (`towpath.signed`) around a map in canonical CBOR; docs/protocol.md defines it.
+A record is at most 1 KiB of signed bytes (`towpath.signed`) around a map in canonical CBOR: see docs/protocol.md.
 A reader checks the size, the signature over the raw bytes, the one encoding, every bound, and the time, in this order.
 Also the validators of the DHT's two namespaces, `/relays/available/ID` and `/towpath/peer/ID`.
 """
@@ -218,7 +218,7 @@ def _rank(record: Record) -> tuple[int, int, bytes]:
     return record.seq, record.not_after, _encode(record)
 
 
-def _name(kind: type[Record]) -> str:
+def _name(kind: type[object]) -> str:
     return "advertisement" if kind is Advertisement else "peer"
 
 
