@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from towpath.addresses import peer_id_to_text
@@ -35,6 +35,7 @@ MOST_KNOWN: Final = 1024
 _PROBES: Final = 8
 _PROBE_S: Final = 5.0
 _NO_RELAY_S: Final = 600.0
+_UNREACHED_S: Final = 30.0
 _BLAME_S: Final = 60.0
 _SAVE_S: Final = 5.0
 _log = get_logger("discovery")
@@ -148,7 +149,9 @@ class Finder:
 
     def take(self, found: Found) -> None:
         """Hears of a relay. Sources that are told of relays at any time call this; a search does it by itself."""
-        if self._closed or found.relay_id in self._own or not found.addresses:
+        if self._closed or found.relay_id in self._own:
+            return
+        if not found.addresses and found.relay_id not in self._known:
             return
         if not found.relays and found.relay_id not in self._known:
             self._ask(found)
@@ -278,13 +281,17 @@ class Finder:
 
     async def _ask_one(self, source: Source) -> None:
         number = 0
+        search = source.search()
         try:
-            async with contextlib.aclosing(_closable(source.search())) as search:
-                async for found in search:
-                    number += 1
-                    self.take(found)
+            async for found in search:
+                number += 1
+                self.take(found)
         except (TowpathError, OSError) as error:
             _log.info("source_failed", source=source.name, error=str(error))
+        finally:
+            # A generator that is left in the middle would otherwise keep its sockets until it is collected.
+            if isinstance(search, AsyncGenerator):
+                await search.aclose()
         _log.debug("source_asked", source=source.name, found=number)
 
     def _ask(self, found: Found) -> None:
@@ -300,10 +307,12 @@ class Finder:
 
     async def _find_out(self, probe: Probe, found: Found) -> None:
         probed = Probed(False)
+        again_s = _NO_RELAY_S
         try:
             async with self._probe_slots, asyncio.timeout(_PROBE_S):
                 probed = await probe(found.relay_id, found.addresses)
         except (TowpathError, OSError) as error:
+            again_s = _UNREACHED_S
             _log.debug("probe_failed", peer=peer_id_to_text(found.relay_id), error=str(error))
         if probed.relays:
             self._learn(found)
@@ -311,7 +320,7 @@ class Finder:
         else:
             while len(self._no_relay) >= MOST_KNOWN:
                 del self._no_relay[next(iter(self._no_relay))]
-            self._no_relay[found.relay_id] = time.monotonic() + _NO_RELAY_S
+            self._no_relay[found.relay_id] = time.monotonic() + again_s
 
     def _changed(self) -> None:
         if self._store is not None and self._saver is None and not self._closed:
@@ -321,11 +330,6 @@ class Finder:
         self._saver = None
         if self._store is not None:
             save(self._store, [entry.kept() for entry in self._known.values()])
-
-
-async def _closable(items: AsyncIterator[Found]) -> AsyncIterator[Found]:
-    async for item in items:
-        yield item
 
 
 class _Entry:
@@ -354,7 +358,8 @@ class _Entry:
         return Kept(self.relay_id, self.all_addresses(), self.raw, self.own, self.seen_at, self.advertisement)
 
     def learn(self, found: Found, now: float) -> None:
-        self.addresses[found.source] = found.addresses
+        if found.addresses:
+            self.addresses[found.source] = found.addresses
         if found.source != "cache":
             self.addresses.pop("cache", None)
         if self.source == "cache" or SOURCES.index(found.source) < SOURCES.index(self.source):
