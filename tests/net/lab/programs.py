@@ -134,7 +134,8 @@ def towpath(host: Host, *words: str | Path, log: Path, environment: Mapping[str,
 
 
 class RunningNode:
-    """`towpath run` on a host, with its files in `directory`. Returns when it is ready.
+    """`towpath run` on a host, with its files in `directory`. Returns when it is ready; without `wait` at once, for
+    many to start together, and then `wait` must be called.
 
     The settings are those of a lab (its addresses count as public, no port mapping) and then `settings`, as `--set`
     takes them. A node that relays listens at the host's address.
@@ -150,6 +151,7 @@ class RunningNode:
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         port: int = 4001,
+        wait: bool = True,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.host = host
@@ -166,12 +168,14 @@ class RunningNode:
         for key, value in fitting.items():
             self._words += ["--set", f"{key}={value}"]
         self.program = self._started()
-        self._wait()
+        if wait:
+            self.wait()
 
     def _started(self) -> Program:
         return towpath(self.host, *self._words, log=self._log, environment=self._environment)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Returns when it is ready."""
         ready = self.program.next("ready")
         self.pid: int = ready["pid"]
         self.peer_id: str = ready["peer_id"]
@@ -182,7 +186,7 @@ class RunningNode:
     def again(self) -> None:
         """Starts it once more with the same files, after it ended."""
         self.program = self._started()
-        self._wait()
+        self.wait()
 
     def status(self) -> dict[str, Any]:
         """What `towpath status --json` shows."""
