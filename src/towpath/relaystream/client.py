@@ -10,12 +10,15 @@ import contextlib
 import functools
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from towpath._native import appstream
 from towpath.relaystream import PROTOCOL
-from towpath.relaystream.messages import Allowance, Message, Moving, Refused, Staying
+from towpath.relaystream.answering import CAN
+from towpath.relaystream.asking import Asking, LookUpFailed
+from towpath.relaystream.framing import frame
+from towpath.relaystream.messages import Allowance, Found, Hello, Message, Moving, Refused, Staying, Taken, encode
 from towpath.relaystream.reasons import Request, moving_sentence, refusal_sentence
 from towpath.relaystream.stream import ControlStream
 
@@ -34,6 +37,9 @@ _FRESH_S: Final = 10.0
 """How long a refusal may lie before its status comes."""
 _LOOK_S: Final = 30.0
 _WAIT_S: Final = 0.2
+_T = TypeVar("_T")
+_GREETING_S: Final = 3.0
+_ANSWER_S: Final = 10.0
 
 
 class Leaving(NamedTuple):
@@ -62,13 +68,16 @@ class Leaving(NamedTuple):
 class _Seat(ControlStream):
     """Our stream to one relay, and what was said on it."""
 
-    __slots__ = ("allowance", "leaving", "refusals")
+    __slots__ = ("allowance", "asking", "greeted", "leaving", "refusals")
 
     def __init__(self, native: AppStream, owner: ClientSide) -> None:
-        super().__init__(native, owner, burst=_FROM_RELAY[0], per_s=_FROM_RELAY[1])
         self.allowance: Allowance | None = None
+        self.asking = Asking(lambda message: self.send(frame(encode(message))))
+        self.greeted = asyncio.Event()
+        """It greeted, or the stream is over."""
         self.leaving: Leaving | None = None
         self.refusals: deque[tuple[float, Refused]] = deque(maxlen=_REFUSALS)
+        super().__init__(native, owner, burst=_FROM_RELAY[0], per_s=_FROM_RELAY[1])
 
 
 class ClientSide:
@@ -106,6 +115,8 @@ class ClientSide:
         """Closes the stream of a connection that nothing else needs: neither reservation nor any stream."""
         seat = self._seats.get(session.peer_id)
         if seat is not None and seat.session is session and session.pins == 0 and session.stream_count <= 1:
+            if seat.asking.waiting:
+                return
             seat.end("not needed any more")
 
     def reason(self, session: Session, request: Request, target: bytes | None = None) -> str | None:
@@ -140,6 +151,36 @@ class ClientSide:
         leaving = self.leaving(relay_id)
         return None if leaving is None else _with_advice(leaving)
 
+    async def look_up_peer(self, session: Session, peer_id: bytes) -> list[bytes]:
+        """What this relay knows of where a peer is to be met: raw records, of which nothing is checked.
+
+        LookUpFailed when it does not answer look-ups, or not now.
+        """
+        return await self._ask(session, lambda asking: asking.peer(peer_id))
+
+    async def look_up_relays(self, session: Session, most: int) -> list[bytes]:
+        """Advertisements of some relays that this relay knows of, raw and not checked. LookUpFailed as above."""
+        return await self._ask(session, lambda asking: asking.relays(most))
+
+    async def hand_over(self, session: Session, raw: bytes) -> None:
+        """Gives our own record to a relay that holds our reservation; LookUpFailed when it does not take it."""
+        await self._ask(session, lambda asking: asking.hand_over(raw))
+
+    async def _ask(self, session: Session, question: Callable[[Asking], Awaitable[_T]]) -> _T:
+        self.attach(session)
+        seat = self._seats.get(session.peer_id)
+        if seat is None or seat.session is not session:
+            raise LookUpFailed(None, "it has no control stream")
+        try:
+            async with asyncio.timeout(_GREETING_S):
+                await seat.greeted.wait()
+            if seat.hello is None or CAN not in seat.hello.can:
+                raise LookUpFailed(None, "it answers no look-ups")
+            async with asyncio.timeout(_ANSWER_S):
+                return await question(seat.asking)
+        except TimeoutError as error:
+            raise LookUpFailed(None, "it does not answer") from error
+
     def leaving(self, relay_id: bytes) -> Leaving | None:
         """Does this relay move out, as far as it said?"""
         seat = self._seats.get(relay_id)
@@ -167,7 +208,11 @@ class ClientSide:
         seat = self._seats.get(stream.session.peer_id)
         if seat is not stream:
             return
-        if isinstance(message, Refused):
+        if isinstance(message, Hello):
+            seat.greeted.set()
+        elif isinstance(message, (Found, Taken)):
+            seat.asking.heard(message)
+        elif isinstance(message, Refused):
             seat.refusals.append((time.monotonic(), message))
         elif isinstance(message, Allowance):
             seat.allowance = message
@@ -182,6 +227,9 @@ class ClientSide:
     def ended(self, stream: ControlStream, why: str) -> None:
         """A stream is over; see stream.Owner."""
         relay_id = stream.session.peer_id
+        if isinstance(stream, _Seat):
+            stream.greeted.set()
+            stream.asking.ended(why)
         if isinstance(stream, _Seat) and self._seats.get(relay_id) is stream:
             del self._seats[relay_id]
             if stream.leaving is not None and not stream.session.closed:

@@ -16,17 +16,24 @@ from towpath import cbor
 from towpath.errors import TowpathError
 
 __all__ = [
+    "MAX_ASKED",
+    "MAX_FOUND",
     "MAX_MESSAGE",
     "VERSION",
     "Allowance",
     "ControlProtocolError",
+    "Found",
+    "HandOver",
     "Hello",
+    "LookUpPeer",
+    "LookUpRelays",
     "Message",
     "Moving",
     "Period",
     "PeriodName",
     "Refused",
     "Staying",
+    "Taken",
     "Unknown",
     "decode",
     "encode",
@@ -36,12 +43,18 @@ VERSION: Final = 1
 MAX_MESSAGE: Final = 8192
 """Bytes of an encoded message, the length before it not counted."""
 MAX_TYPE: Final = 0xFFFF
+MAX_FOUND: Final = 7
+"""Records in one message."""
+MAX_ASKED: Final = 12
+"""Relays that one look-up asks for."""
 
 _Code = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 _Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86400)]
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 _PeerId = Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
+_Id = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+_Record = Annotated[bytes, msgspec.Meta(min_length=1, max_length=1024)]
 PeriodName = Literal["hour", "day", "month"]
 
 
@@ -106,14 +119,67 @@ class Staying(msgspec.Struct, frozen=True, tag_field="t", tag=5):
     """Relay to client: it does not move out after all, or is back."""
 
 
+class LookUpPeer(msgspec.Struct, frozen=True, tag_field="t", tag=32):
+    """Client to relay: where is this peer to be met?"""
+
+    id: _Id
+    """Of the client's choice; the answer repeats it."""
+    peer_id: _PeerId
+
+
+class LookUpRelays(msgspec.Struct, frozen=True, tag_field="t", tag=33):
+    """Client to relay: which relays are there?"""
+
+    id: _Id
+    most: Annotated[int, msgspec.Meta(ge=1, le=MAX_ASKED)]
+
+
+class Found(msgspec.Struct, frozen=True, tag_field="t", tag=34, omit_defaults=True):
+    """Relay to client: (a part of) the answer to a look-up, or 0 records when nothing was found."""
+
+    id: _Id
+    records: Annotated[tuple[_Record, ...], msgspec.Meta(max_length=MAX_FOUND)] = ()
+    """As their signers signed them; the relay vouches for nothing."""
+    more: bool = False
+    """Another part follows."""
+    code: _Code = 0
+    """A `reasons.Answer`."""
+
+
+class HandOver(msgspec.Struct, frozen=True, tag_field="t", tag=35):
+    """Client to relay: the client's own record, to be published while it holds a reservation here."""
+
+    id: _Id
+    record: _Record
+
+
+class Taken(msgspec.Struct, frozen=True, tag_field="t", tag=36, omit_defaults=True):
+    """Relay to client: what became of a record that was handed over."""
+
+    id: _Id
+    code: _Code = 0
+    """A `reasons.Answer`."""
+
+
 class Unknown(msgspec.Struct, frozen=True):
     """A message of a type that this version does not know."""
 
     type: int
 
 
-Message = Hello | Refused | Allowance | Moving | Staying
-_TYPES: Final = {1: Hello, 2: Refused, 3: Allowance, 4: Moving, 5: Staying}
+Message = Hello | Refused | Allowance | Moving | Staying | LookUpPeer | LookUpRelays | Found | HandOver | Taken
+_TYPES: Final = {
+    1: Hello,
+    2: Refused,
+    3: Allowance,
+    4: Moving,
+    5: Staying,
+    32: LookUpPeer,
+    33: LookUpRelays,
+    34: Found,
+    35: HandOver,
+    36: Taken,
+}
 
 
 def encode(message: Message) -> bytes:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from towpath.relaystream.messages import Allowance, Moving, Refused
 
-__all__ = ["Reason", "Request", "allowance_sentences", "in_words", "moving_sentence", "refusal_sentence"]
+__all__ = [
+    "Answer",
+    "Reason",
+    "Request",
+    "allowance_sentences",
+    "answer_sentence",
+    "in_words",
+    "moving_sentence",
+    "refusal_sentence",
+]
 
 
 class Request(enum.IntEnum):
@@ -47,6 +56,29 @@ class Reason(enum.IntEnum):
     """The node is about to end."""
 
 
+class Answer(enum.IntEnum):
+    """What became of a look-up, or of a record that was handed over. A receiver takes any code."""
+
+    DONE = 0
+    BUSY = 1
+    """Too many look-ups at once, or too many from this client."""
+    UNABLE = 2
+    """It has nobody to ask."""
+    NOT_VALID = 3
+    """The record is none, or not of this client, or names no circuit at this relay."""
+    NO_RESERVATION = 4
+    """The client holds no reservation here."""
+    OUTDATED = 5
+    """The relay has a newer record of this client."""
+
+
+_ANSWERS: dict[int, str] = {
+    Answer.BUSY: "it answers no more look-ups for now",
+    Answer.UNABLE: "it cannot look anything up now",
+    Answer.NOT_VALID: "it does not take the record for a valid one that names it; check both clocks",
+    Answer.NO_RESERVATION: "it holds no reservation of ours",
+    Answer.OUTDATED: "it has a newer record of ours",
+}
 _PERIODS = {"hour": "hourly", "day": "daily", "month": "monthly"}
 _ELSEWHERE = "use another relay"
 
@@ -107,6 +139,11 @@ def _state(code: int) -> str:
             return "it is about to stop"
         case _:
             return f"it has a reason that this version does not know (code {code})"
+
+
+def answer_sentence(code: int) -> str:
+    """A clause about a relay ("it …") that did not look up, or did not take, what it was asked to."""
+    return _ANSWERS.get(code, f"it has a reason that this version does not know (code {code})")
 
 
 def moving_sentence(moving: Moving) -> str:

@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from towpath.relaystream import PROTOCOL
+from towpath.relaystream.answering import CAN, Answering, Answers, Client
 from towpath.relaystream.framing import Pace, frame
 from towpath.relaystream.messages import (
     Allowance,
     ControlProtocolError,
+    HandOver,
     Hello,
+    LookUpPeer,
+    LookUpRelays,
     Message,
     Moving,
     Period,
@@ -65,10 +69,11 @@ class Facts(NamedTuple):
 class _Seat(ControlStream):
     """A client's stream, and how far it is known."""
 
-    __slots__ = ("looked", "refusals")
+    __slots__ = ("client", "looked", "refusals")
 
-    def __init__(self, native: AppStream, owner: RelaySide) -> None:
-        super().__init__(native, owner, burst=_FROM_CLIENT[0], per_s=_FROM_CLIENT[1])
+    def __init__(self, native: AppStream, owner: RelaySide, can: tuple[str, ...]) -> None:
+        super().__init__(native, owner, burst=_FROM_CLIENT[0], per_s=_FROM_CLIENT[1], can=can)
+        self.client: Client | None = None
         self.refusals: Pace | None = None
         self.looked = False
 
@@ -77,14 +82,21 @@ class RelaySide:
     """Serves the control stream on an endpoint that relays, until `close`.
 
     `facts()` is asked what is left when a client comes and when `allowance` is called; it must answer at once.
+    With `answers` it answers look-ups, and takes its clients' records.
     """
 
     def __init__(
-        self, endpoint: Endpoint, facts: Callable[[], Facts] = Facts, *, clock: Callable[[], float] = time.time
+        self,
+        endpoint: Endpoint,
+        facts: Callable[[], Facts] = Facts,
+        *,
+        answers: Answers | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoint = endpoint
         self._facts = facts
         self._clock = clock
+        self._answering = None if answers is None else Answering(answers)
         self._seats: dict[bytes, _Seat] = {}
         self._told = Allowance()
         self._moving: tuple[int, float | None, float | None] | None = None
@@ -179,7 +191,7 @@ class RelaySide:
         before = self._seats.pop(session.peer_id, None)
         if before is not None:
             before.end("a newer one took its place")
-        seat = _Seat(native, self)
+        seat = _Seat(native, self, () if self._answering is None else (CAN,))
         if seat.over:
             return
         self._seats[session.peer_id] = seat
@@ -194,12 +206,26 @@ class RelaySide:
 
     def heard(self, stream: ControlStream, message: Message) -> None:
         """A client said something; see stream.Owner."""
-        if not isinstance(message, Hello):
+        if isinstance(message, (LookUpPeer, LookUpRelays, HandOver)):
+            self._asked(stream, message)
+        elif not isinstance(message, Hello):
             raise ControlProtocolError(f"a client does not say {type(message).__name__}")
+
+    def _asked(self, stream: ControlStream, message: LookUpPeer | LookUpRelays | HandOver) -> None:
+        # Who asks although we did not say that we answer gets none: as from a version that knows no look-ups.
+        if self._answering is None or not isinstance(stream, _Seat):
+            return
+        if stream.client is None:
+            stream.client = Client()
+        peer = self._endpoint.peers.get(stream.session.peer_id)
+        reserved = peer is not None and peer.reservation is not None
+        self._answering.heard(stream, stream.client, reserved, message)
 
     def ended(self, stream: ControlStream, why: str) -> None:
         """A stream is over; see stream.Owner."""
         peer_id = stream.session.peer_id
+        if isinstance(stream, _Seat) and stream.client is not None and self._answering is not None:
+            self._answering.ended(stream.client)
         if self._seats.get(peer_id) is stream:
             del self._seats[peer_id]
         if not self._seats and self._looking is not None:
@@ -267,6 +293,8 @@ class RelaySide:
             return "it does not greet"
         if seat.unfinished:
             return "a message does not end"
+        if seat.client is not None and seat.client.under_way:
+            return ""
         peer = self._endpoint.peers.get(seat.session.peer_id)
         if peer is None or (peer.reservation is None and seat.session.stream_count <= 1):
             return "neither reservation nor circuit"

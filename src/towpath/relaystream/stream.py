@@ -28,8 +28,8 @@ _UNSENT_MAX: Final = 16384
 
 
 @functools.cache
-def _greeting() -> bytes:
-    return frame(encode(Hello(VERSION)))
+def _greeting(can: tuple[str, ...]) -> bytes:
+    return frame(encode(Hello(VERSION, can)))
 
 
 class Owner(Protocol):
@@ -47,7 +47,9 @@ class ControlStream:
 
     __slots__ = ("_native", "_owner", "_pace", "_reader", "hello", "over")
 
-    def __init__(self, native: AppStream, owner: Owner, *, burst: float, per_s: float) -> None:
+    def __init__(
+        self, native: AppStream, owner: Owner, *, burst: float, per_s: float, can: tuple[str, ...] = ()
+    ) -> None:
         self.hello: Hello | None = None
         """What the other side said first."""
         self.over = False
@@ -55,12 +57,17 @@ class ControlStream:
         self._owner = owner
         self._pace = Pace(burst, per_s)
         self._reader = MessageReader()
-        self.send(_greeting())
+        self.send(_greeting(can))
 
     @property
     def session(self) -> Session:
         """Whose stream it is."""
         return self._native.session
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be sent now without the other side's reading any."""
+        return max(0, _UNSENT_MAX - self._native.pending)
 
     @property
     def unfinished(self) -> bool:
