@@ -1,0 +1,1 @@
+"""A terminal chat over towpath: what an application of its own looks like."""

@@ -1,0 +1,40 @@
+"""`python -m examples.chat [FRIEND]…`: see README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+
+import uvloop
+
+from towpath import Node, Settings
+
+from .app import Chat
+from .messages import LONGEST_NAME, printable
+
+
+async def chat(options: argparse.Namespace) -> None:
+    """A node for as long as the screen is open."""
+    settings = Settings.load({"relay.mode": "client", "discovery.bootstrap": options.relay, "log.level": "error"})
+
+    async with Node(settings, data=options.data) as node:
+
+        async def reach() -> None:
+            for relay in settings.discovery.bootstrap:
+                await node.reserve(relay)
+
+        await Chat(node, printable(options.name)[:LONGEST_NAME], reach, options.friend).run_async()
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="python -m examples.chat", description="Talk without a server.")
+    parser.add_argument("friend", nargs="*", help="the address that a friend's chat shows, or a peer id")
+    parser.add_argument("--name", default=getpass.getuser(), help="what others call you")
+    parser.add_argument("--relay", action="append", default=[], metavar="MULTIADDR", help="a relay to be reached at")
+    parser.add_argument("--data", metavar="DIR", help="keep your keys here; without it you are new each time")
+    uvloop.run(chat(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
