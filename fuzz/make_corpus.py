@@ -31,12 +31,14 @@ def seeds() -> dict[str, list[bytes]]:
     # 0: sealed by the target itself; what follows is the first voucher's payload.
     fields = bytes.fromhex("00") + vouchers[0][44:130]
     header = line("/multistream/1.0.0")
+    autonat = [row for row in hexes("autonat") if row]
     return {
         "varint": [b"\x00", b"\x7f", b"\x80\x01", b"\xff" * 8 + b"\x7f", b"\xff" * 9 + b"\x01", b"\x80\x00"],
         "multistream": [header, header + line("/noise"), header + line("/yamux/1.0.0") + line("na"), b"\x80\x08"],
         "hop": [c for c, stop in zip(circuit, stop_flags(), strict=True) if not stop],
         "stop": [c for c, stop in zip(circuit, stop_flags(), strict=True) if stop],
         "voucher": [*vouchers, fields],
+        "autonat": [bytes([row is autonat[-1]]) + row[0] for row in autonat],
         "identify": [row[0] for row in hexes("identify") if row],
         "payload": [form for row in hexes("payload") if row for form in row[2:]],
         "key": [

@@ -140,6 +140,35 @@ cdef extern from "identify_pb.h" nogil:
     int tp_identify_get(const uint8_t* p, size_t n, tp_identify* m)
     int tp_identify_put(uint8_t* out, size_t out_max, const tp_identify* m)
 
+cdef extern from "autonat_pb.h" nogil:
+    enum: TP_AUTONAT_MAX
+    enum: TP_AUTONAT_DATA_MAX
+    enum: TP_AUTONAT_REQUEST
+    enum: TP_AUTONAT_RESPONSE
+    enum: TP_AUTONAT_DATA_REQUEST
+    enum: TP_AUTONAT_DATA
+    enum: TP_AUTONAT_INTERNAL_ERROR
+    enum: TP_AUTONAT_REJECTED
+    enum: TP_AUTONAT_OK
+    enum: TP_AUTONAT_DIAL_ERROR
+    enum: TP_AUTONAT_DIAL_BACK_ERROR
+    enum: TP_AUTONAT_DIAL_OK
+    enum: TP_DIAL_BACK_MAX
+    ctypedef struct tp_autonat_msg:
+        int kind
+        tp_slice addrs[50]
+        int addrs_n
+        uint64_t nonce
+        int status
+        int dial_status
+        uint32_t index
+        uint64_t bytes
+        tp_slice data
+    int tp_autonat_get(const uint8_t* p, size_t n, tp_autonat_msg* m)
+    int tp_autonat_put(uint8_t* out, size_t out_max, const tp_autonat_msg* m)
+    int tp_dial_back_get(const uint8_t* p, size_t n, uint64_t* nonce)
+    int tp_dial_back_put(uint8_t* out, size_t out_max, uint64_t nonce)
+
 cdef extern from "multiaddr.h" nogil:
     struct sockaddr:
         pass

@@ -50,6 +50,13 @@ int tp_pb_int(const tp_pb_field *f) {
     return f->value > INT_MAX ? INT_MAX : (int)f->value;
 }
 
+uint64_t tp_pb_fixed64(const tp_pb_field *f) {
+    uint64_t value = 0;
+    for (int i = 7; i >= 0; i--)
+        value = value << 8 | f->bytes.p[i];
+    return value;
+}
+
 void tp_pb_put_raw(tp_pb_writer *w, const void *p, size_t n) {
     if (n != 0 && w->n <= w->max && n <= w->max - w->n)
         memcpy(w->out + w->n, p, n);
@@ -64,6 +71,14 @@ static void put_number(tp_pb_writer *w, uint64_t value) {
 void tp_pb_put_varint(tp_pb_writer *w, uint32_t number, uint64_t value) {
     put_number(w, (uint64_t)number << 3 | TP_PB_VARINT);
     put_number(w, value);
+}
+
+void tp_pb_put_fixed64(tp_pb_writer *w, uint32_t number, uint64_t value) {
+    uint8_t b[8];
+    for (int i = 0; i < 8; i++)
+        b[i] = (uint8_t)(value >> 8 * i);
+    put_number(w, (uint64_t)number << 3 | TP_PB_FIXED64);
+    tp_pb_put_raw(w, b, sizeof b);
 }
 
 void tp_pb_put_header(tp_pb_writer *w, uint32_t number, size_t n) {

@@ -25,6 +25,8 @@ static inline tp_pb_reader tp_pb_read(const uint8_t *p, size_t n) {
 int tp_pb_next(tp_pb_reader *r, tp_pb_field *f);
 /* The value of an enum or int32 field, bounded to INT_MAX. */
 int tp_pb_int(const tp_pb_field *f);
+/* The value of a fixed64 field. */
+uint64_t tp_pb_fixed64(const tp_pb_field *f);
 
 /* Writes into out[0..max); what does not fit is counted and not written. */
 typedef struct {
@@ -34,6 +36,7 @@ typedef struct {
 
 void tp_pb_put_raw(tp_pb_writer *w, const void *p, size_t n);
 void tp_pb_put_varint(tp_pb_writer *w, uint32_t number, uint64_t value);
+void tp_pb_put_fixed64(tp_pb_writer *w, uint32_t number, uint64_t value);
 /* Tag and length of a length-delimited field whose n bytes are put next. */
 void tp_pb_put_header(tp_pb_writer *w, uint32_t number, size_t n);
 void tp_pb_put_bytes(tp_pb_writer *w, uint32_t number, tp_slice s);

@@ -1,4 +1,4 @@
-// Prints what go-libp2p makes, as rows of C initializers: keys, circuit, identify, payload or multiaddr.
+// Prints what go-libp2p makes, as rows of C initializers: keys, circuit, identify, payload, multiaddr or autonat.
 package main
 
 import (
@@ -32,7 +32,8 @@ func row(fields ...string) {
 
 func main() {
 	topics := map[string]func(){
-		"keys": keys, "circuit": circuit, "voucher": voucher, "identify": identify, "payload": payload, "multiaddr": multiaddrs,
+		"autonat": autonat,
+		"keys":    keys, "circuit": circuit, "voucher": voucher, "identify": identify, "payload": payload, "multiaddr": multiaddrs,
 	}
 	fmt.Printf("/* Printed by libp2p/ %s. */\n", os.Args[1])
 	topics[os.Args[1]]()

@@ -1,0 +1,151 @@
+"""What follows from what others saw and say: which addresses of ours are worth a question, whom to ask, and when an
+address counts as confirmed. Pure functions; the clock and chance are passed in.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from towpath.reachability.networks import Ip, Network, Place, network_of
+
+__all__ = [
+    "CANDIDATES",
+    "SERVERS",
+    "Candidate",
+    "Origin",
+    "Server",
+    "Sighting",
+    "State",
+    "Vote",
+    "candidates",
+    "choose",
+    "judge",
+    "rest",
+    "settled",
+]
+
+SERVERS: Final = 3
+"""How many are asked about an address."""
+CANDIDATES: Final = 6
+"""How many addresses are asked about."""
+_WITNESSES: Final = 2
+"""Networks that must have seen an address before it is worth a question."""
+
+_CONFIRMED_S: Final = 1800.0
+_FIRST_S: Final = 120.0
+_LAST_S: Final = 3600.0
+
+
+class State(StrEnum):
+    """What is known of this node."""
+
+    UNKNOWN = "unknown"
+    REACHABLE = "reachable"
+    UNREACHABLE = "unreachable"
+
+
+class Origin(StrEnum):
+    """Where an address comes from."""
+
+    MAPPED = "mapped"
+    """The router forwards it to this machine."""
+    OWN = "own"
+    """This machine has it."""
+    OBSERVED = "observed"
+    """Others saw this machine there."""
+
+
+class Candidate(NamedTuple):
+    """An address that may be reachable."""
+
+    place: Place
+    origin: Origin
+
+
+class Sighting(NamedTuple):
+    """A peer told where it saw us."""
+
+    witness: Ip
+    place: Place
+    inbound: bool
+    """It had connected to us: then the port is one that leads here."""
+
+
+class Server(NamedTuple):
+    """A peer that speaks AutoNAT v2, and where it is."""
+
+    peer_id: bytes
+    ip: Ip
+
+
+class Vote(NamedTuple):
+    """What a server says of an address: reached or not; None when it says neither."""
+
+    server: Server
+    reached: bool | None
+    why: str
+
+
+def candidates(
+    listening: Sequence[Place],
+    mapped: Sequence[Place],
+    sightings: Iterable[Sighting],
+    public: Callable[[Ip], bool],
+) -> list[Candidate]:
+    """Public addresses worth a question, the likeliest first.
+
+    An address that was only seen counts once two networks saw it; a witness in the network it tells of does not count.
+    """
+    found = [Candidate(place, Origin.OWN) for place in listening if public(place.ip)]
+    found += [Candidate(place, Origin.MAPPED) for place in mapped if public(place.ip)]
+    seen: dict[Ip, set[Network]] = {}
+    ports: dict[Ip, dict[int, None]] = {}
+    for witness, place, inbound in sightings:
+        if public(place.ip) and network_of(witness) != network_of(place.ip):
+            seen.setdefault(place.ip, set()).add(network_of(witness))
+            if inbound:
+                ports.setdefault(place.ip, {})[place.port] = None
+    for ip, networks in sorted(seen.items(), key=lambda item: -len(item[1])):
+        if len(networks) >= _WITNESSES:
+            guesses = ports.get(ip) or dict.fromkeys(p.port for p in listening if p.ip.version == ip.version)
+            found += [Candidate(Place(ip, port), Origin.OBSERVED) for port in guesses]
+    first: dict[Place, Candidate] = {}
+    for candidate in found:
+        first.setdefault(candidate.place, candidate)
+    return list(first.values())[:CANDIDATES]
+
+
+def choose(servers: Sequence[Server], ours: Iterable[Ip], public: Callable[[Ip], bool], chance: random.Random) -> list[Server]:
+    """Whom to ask: one for each network, in random order, none at an address of ours (it would not come from outside)."""
+    mine = set(ours)
+    shuffled = list(servers)
+    chance.shuffle(shuffled)
+    found: dict[Network, Server] = {}
+    for server in shuffled:
+        if public(server.ip) and server.ip not in mine:
+            found.setdefault(network_of(server.ip), server)
+    return list(found.values())
+
+
+def judge(votes: Iterable[Vote]) -> bool | None:
+    """The majority of those who say something; None when there is none."""
+    said = [vote.reached for vote in votes if vote.reached is not None]
+    if 2 * sum(said) > len(said):
+        return True
+    return False if 2 * sum(said) < len(said) else None
+
+
+def settled(votes: Sequence[Vote]) -> bool:
+    """Can no further server, of `SERVERS` that say something, change the verdict?"""
+    said = [vote.reached for vote in votes if vote.reached is not None]
+    return max(sum(said), len(said) - sum(said)) * 2 > SERVERS
+
+
+def rest(state: State, fruitless: int, chance: random.Random) -> float:
+    """Seconds until all is asked again, `fruitless` rounds in a row having brought no confirmation."""
+    if state is State.REACHABLE:
+        return _CONFIRMED_S * chance.uniform(0.8, 1.2)
+    return min(_FIRST_S * 2.0 ** min(fruitless, 16), _LAST_S) * chance.uniform(0.8, 1.2)
