@@ -1,5 +1,5 @@
-/* AutoNAT v2: slices lie in the input, and what is encoded again says the same. The first byte of the input tells
- * whether a DialBack follows. */
+/* AutoNAT v2: slices lie in the input, and what is encoded again says the same. The first byte of the input
+ * tells whether a DialBack follows. */
 #include "autonat_pb.h"
 #include "target.h"
 

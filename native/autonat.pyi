@@ -1,6 +1,8 @@
 from asyncio import Future
 from collections.abc import Callable
 
+from typing_extensions import disjoint_base
+
 from towpath._native.endpoint import Endpoint
 from towpath._native.session import Session
 
@@ -9,13 +11,12 @@ DIAL_BACK: str
 
 class AskFailed(Exception): ...
 
-type Verdict = int | tuple[int, str, int, int, int]
-
+@disjoint_base
 class Autonat:
     def __init__(
         self,
         endpoint: Endpoint,
-        policy: Callable[[bytes, bytes, list[bytes]], Verdict],
+        policy: Callable[[bytes, bytes, list[bytes]], int | tuple[int, str, int, int, int]],
         done: Callable[[bytes], None],
     ) -> None: ...
     @property

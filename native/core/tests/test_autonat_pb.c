@@ -79,13 +79,13 @@ static void cuts_never_read_beyond(void) {
 
 static void wrong_types_are_refused_and_unknown_fields_skipped(void) {
     static const char *const wrong[] = {
-        "0801",       /* a request that is a number */
-        "0a020801",   /* an address that is a number */
-        "0a021001",   /* a nonce that is a varint */
-        "12020a00",   /* a status of bytes */
-        "12021200",   /* an index of bytes */
-        "1a020a00",   /* an index of bytes, of a request for data */
-        "22020801",   /* data that is a number */
+        "0801",     /* a request that is a number */
+        "0a020801", /* an address that is a number */
+        "0a021001", /* a nonce that is a varint */
+        "12020a00", /* a status of bytes */
+        "12021200", /* an index of bytes */
+        "1a020a00", /* an index of bytes, of a request for data */
+        "22020801", /* data that is a number */
     };
     uint8_t p[16];
     tp_autonat_msg m;

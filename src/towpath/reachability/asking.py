@@ -64,7 +64,8 @@ def sighting_of(session: Session) -> Sighting | None:
 
 async def meet(endpoint: Endpoint, known: Iterable[str], most: int) -> None:
     """Connects to nodes that are known by multiaddr, so that there is somebody to ask; returns when they said who they
-    are, or after a few seconds. Names are not looked up, circuits not used."""
+    are, or after a few seconds. Names are not looked up, circuits not used.
+    """
     sessions: list[Session] = []
     for text in known:
         if len(sessions) >= most:

@@ -1,5 +1,6 @@
 """IP addresses as reachability sees them: which are the Internet's, which belong to one network, and what a binary
-multiaddr says. Pure; addresses that peers named are bounded by who decoded them."""
+multiaddr says. Pure; addresses that peers named are bounded by who decoded them.
+"""
 
 from __future__ import annotations
 

@@ -118,8 +118,10 @@ def candidates(
     return list(first.values())[:CANDIDATES]
 
 
-def choose(servers: Sequence[Server], ours: Iterable[Ip], public: Callable[[Ip], bool], chance: random.Random) -> list[Server]:
-    """Whom to ask: one for each network, in random order, none at an address of ours (it would not come from outside)."""
+def choose(
+    servers: Sequence[Server], ours: Iterable[Ip], public: Callable[[Ip], bool], chance: random.Random
+) -> list[Server]:
+    """Whom to ask: one for each network, in random order, none at an address of ours: it is not outside."""
     mine = set(ours)
     shuffled = list(servers)
     chance.shuffle(shuffled)

@@ -41,7 +41,7 @@ class Limits(NamedTuple):
 class Grant(NamedTuple):
     """Dial this address of the request; the order is the native side's."""
 
-    index: int
+    which: int
     host: str
     port: int
     owed: int

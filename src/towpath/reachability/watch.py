@@ -278,7 +278,7 @@ class Reachability:
         return self.facts()
 
     def facts(self) -> dict[str, Any]:
-        """`state`, `sentence`, `servers` (how many could be asked), `port_mapping`, and `addresses` with the answers."""
+        """`state`, `sentence`, `servers` (that could be asked), `port_mapping`, `addresses` with the answers."""
         return {
             "state": str(self.state),
             "sentence": self.sentence,

@@ -71,7 +71,9 @@ def _list(items: Sequence[str]) -> str:
 def _count(finding: Finding) -> str:
     said = [vote.reached for vote in finding.votes if vote.reached is not None]
     if len(said) == 1:
-        return "the one server that was asked connected" if said[0] else "the one server that was asked could not connect"
+        return (
+            "the one server that was asked connected" if said[0] else "the one server that was asked could not connect"
+        )
     if finding.reached:
         return f"{sum(said)} of {len(said)} servers connected"
     return f"{len(said) - sum(said)} of {len(said)} servers could not connect"
@@ -98,7 +100,7 @@ def _advice(known: Known) -> str:
     word = "port" if len(known.ports) <= 1 else "ports"
     mapped = any(finding.candidate.origin is Origin.MAPPED for finding in known.findings)
     if mapped:
-        return "The router says that it forwards the port, so something before it does not: a second router, or the provider."
+        return "The router says that it forwards the port; a second router before it, or the provider, does not."
     router = f" ({known.mapping})" if known.mapping else ""
     return (
         f"Let the router forward TCP {word} {ports} to this machine{router}, or open it in the firewall; "

@@ -15,6 +15,7 @@ from tests.peerlab.protobuf import Fields, message, prefixed, varint
 from tests.peerlab.yamux import FIN, SYN
 from tests.unit.native.raw import RawPeer, RawStream
 from tests.unit.native.still import World
+from tests.unit.nodes import until
 from towpath._native.autonat import DIAL_BACK, DIAL_REQUEST, AskFailed, Autonat
 from towpath._native.endpoint import Endpoint, pack_remote
 from towpath._native.reactor import Reactor
@@ -25,6 +26,13 @@ DIAL_OK, DIAL_ERROR = 200, 100
 REQUEST, RESPONSE, DATA_REQUEST, DATA = 1, 2, 3, 4
 ELSEWHERE = b"\x04\x01\x02\x03\x04\x06\x0f\xa1"
 """/ip4/1.2.3.4/tcp/4001"""
+
+
+def inside(data: bytes, kind: int) -> Fields:
+    """The message of that kind in a message."""
+    inner = Fields(data).binary(kind)
+    assert inner is not None
+    return Fields(inner)
 
 
 def fixed64(number: int, value: int) -> bytes:
@@ -45,7 +53,7 @@ def data(size: int) -> bytes:
 
 def answer(stream: RawStream) -> tuple[int | None, int | None, int | None]:
     """Status, index and dial status that the endpoint answered."""
-    fields = Fields(Fields(stream.take_message()).binary(RESPONSE))
+    fields = inside(stream.take_message(), RESPONSE)
     return fields.integer(1), fields.integer(2), fields.integer(3)
 
 
@@ -156,12 +164,9 @@ async def test_a_question_can_be_given_up() -> None:
     async with friends() as both:
         both.verdict = (0, "127.0.0.1", both.port, 0, 60_000)
         question = both.asking.ask(both.session, pack_remote("127.0.0.1", both.port))
-        async with asyncio.timeout(5):
-            while not both.asked:
-                await asyncio.sleep(0)
-            question.cancel()
-            while not both.ended:
-                await asyncio.sleep(0)
+        await until(lambda: both.asked)
+        question.cancel()
+        await until(lambda: both.ended)
         both.verdict = (0, "127.0.0.1", both.port, 0, 0)
         assert await both.ask() == (OK, DIAL_OK, True)
 
@@ -170,9 +175,7 @@ async def test_a_connection_that_ends_ends_the_question() -> None:
     async with friends() as both:
         both.verdict = (0, "127.0.0.1", both.port, 0, 60_000)
         question = both.asking.ask(both.session, pack_remote("127.0.0.1", both.port))
-        async with asyncio.timeout(5):
-            while not both.asked:
-                await asyncio.sleep(0)
+        await until(lambda: both.asked)
         both.session.abort()
         with pytest.raises(AskFailed):
             await question
@@ -264,7 +267,7 @@ def test_the_client_pays_before_anything_is_dialed() -> None:
     with server() as found:
         found.verdict = (1, "127.0.0.1", 1, 30_000, 60_000)
         stream = found.client().open(DIAL_REQUEST, request(b"\x01", ELSEWHERE))
-        wanted = Fields(Fields(stream.take_message()).binary(DATA_REQUEST))
+        wanted = inside(stream.take_message(), DATA_REQUEST)
         assert (wanted.integer(1), wanted.integer(2)) == (1, 30_000)
         timers = found.world.timers
         for _ in range(7):
@@ -314,9 +317,9 @@ class Client:
         (session,) = self.endpoint.peers[self.server.peer_id].sessions
         future = self.autonat.ask(session, ELSEWHERE)
         stream = self.server.accept(DIAL_REQUEST)
-        fields = Fields(Fields(stream.take_message()).binary(REQUEST))
+        fields = inside(stream.take_message(), REQUEST)
         assert fields.all_binary(1) == [ELSEWHERE]
-        return future, stream, int.from_bytes(fields.binary(2), "little")
+        return future, stream, int.from_bytes(fields.binary(2) or b"", "little")
 
     def failure(self, future: asyncio.Future[tuple[int, int, bool]]) -> str:
         self.world.run()
@@ -410,7 +413,7 @@ def test_the_client_pays_what_is_asked_and_no_more_than_once() -> None:
         stream.send(prefixed(message([(DATA_REQUEST, message([(2, 30_001)]))])))
         paid = 0
         while stream.received:
-            paid += len(Fields(Fields(stream.take_message()).binary(DATA)).binary(1))
+            paid += len(inside(stream.take_message(), DATA).binary(1) or b"")
         assert 30_001 <= paid < 30_001 + 4096
         stream.send(prefixed(message([(DATA_REQUEST, message([(2, 30_001)]))])))
         assert "expected" in asked.failure(future)

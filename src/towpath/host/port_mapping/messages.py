@@ -1,5 +1,6 @@
 """NAT-PMP (RFC 6886) and PCP's MAP (RFC 6887): requests, and what a router's answers say. Pure; answers are hostile
-until checked."""
+until checked.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +28,28 @@ _TCP: Final = 6
 _MAP_TCP: Final = 2
 _ANSWER: Final = 128
 _V4: Final = bytes(10) + b"\xff\xff"
-_NATPMP_RESULTS: Final = {1: "it speaks another version", 2: "its owner forbids mappings", 3: "it has no Internet address itself",
-    4: "it has no room for more", 5: "it does not know what was asked"}
-_PCP_RESULTS: Final = {1: "it speaks another version", 2: "its owner forbids mappings", 3: "it did not understand",
-    4: "it does not map ports", 5: "it does not know an option", 6: "it did not understand an option",
-    7: "it has no Internet address itself", 8: "it has no room for more", 9: "it does not map TCP",
-    10: "it allows this machine no more", 11: "it cannot give that address", 12: "there is another router between",
-    13: "it allows fewer peers"}
+_NATPMP_RESULTS: Final = {
+    1: "it speaks another version",
+    2: "its owner forbids mappings",
+    3: "it has no Internet address itself",
+    4: "it has no room for more",
+    5: "it does not know what was asked",
+}
+_PCP_RESULTS: Final = {
+    1: "it speaks another version",
+    2: "its owner forbids mappings",
+    3: "it did not understand",
+    4: "it does not map ports",
+    5: "it does not know an option",
+    6: "it did not understand an option",
+    7: "it has no Internet address itself",
+    8: "it has no room for more",
+    9: "it does not map TCP",
+    10: "it allows this machine no more",
+    11: "it cannot give that address",
+    12: "there is another router between",
+    13: "it allows fewer peers",
+}
 
 
 class BadAnswer(Exception):
@@ -91,9 +107,7 @@ def read_natpmp_map(data: bytes, internal: int) -> Granted:
     return Granted(external, lifetime, None)
 
 
-def pcp_map_request(
-    client: ipaddress.IPv4Address, nonce: bytes, internal: int, external: int, lifetime: int
-) -> bytes:
+def pcp_map_request(client: ipaddress.IPv4Address, nonce: bytes, internal: int, external: int, lifetime: int) -> bytes:
     """Map a TCP port of `client` for so many seconds; 0 takes the mapping with this nonce (12 bytes) away."""
     header = struct.pack("!BBHI", 2, 1, 0, lifetime) + _V4 + client.packed
     suggested = _V4 + bytes(4)

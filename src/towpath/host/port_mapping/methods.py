@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
@@ -109,9 +110,7 @@ async def _exchange(
                 continue
         raise MappingFailed("the router does not answer")
     except BadAnswer as bad:
-        raise MappingFailed(
-            "the router does not speak it" if bad.result == UNSUPPORTED_VERSION else str(bad)
-        ) from bad
+        raise MappingFailed("the router does not speak it" if bad.result == UNSUPPORTED_VERSION else str(bad)) from bad
     finally:
         transport.close()
 
@@ -243,7 +242,7 @@ class Upnp:
             return call(*arguments)
         except MappingFailed:
             raise
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception
+        except Exception as error:
             if "HTTP" in str(error):
                 # It may have moved: look for it anew.
                 self._device = None
@@ -251,6 +250,5 @@ class Upnp:
 
 
 def _miniupnpc() -> ModuleType:
-    import miniupnpc
-
-    return miniupnpc
+    # It brings no types.
+    return importlib.import_module("miniupnpc")
