@@ -18,6 +18,7 @@ __all__ = [
     "Address",
     "base58_decode",
     "base58_encode",
+    "dnsaddr",
     "parse",
     "peer_id_to_bytes",
     "peer_id_to_text",
@@ -163,6 +164,22 @@ def parse(text: str) -> Address:
         else:
             raise AddressError(f"{text!r} needs /{name}, which towpath does not speak; use a plain /tcp address")
     return Address(host, int(parts[1][1]), family, peer_id, circuit, target_id)
+
+
+def dnsaddr(text: str) -> tuple[str, bytes | None] | None:
+    """Name and peer id of `/dnsaddr/NAME` or `/dnsaddr/NAME/p2p/ID`, which stand for addresses that the DNS tells.
+
+    None for a multiaddr of another kind.
+    """
+    parts = _split(text)
+    if parts[0][1] != "dnsaddr":
+        return None
+    rest = [(name, value) for _, name, _, value in parts[1:]]
+    if not rest:
+        return parts[0][3], None
+    if len(rest) == 1 and rest[0][0] == "p2p":
+        return parts[0][3], peer_id_to_bytes(rest[0][1])
+    raise AddressError(f"{text!r} must end after /dnsaddr/NAME, or after /p2p/ID behind it")
 
 
 def _split(text: str) -> list[tuple[int, str, str, str]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from towpath.errors import AddressError
-from towpath.settings.values import Count, HostPort, Time, peer_multiaddr, read_host_port
+from towpath.settings.values import Count, HostPort, Time, bootstrap_multiaddr, read_host_port
 
 __all__ = ["Bootstrap", "Data", "Full", "Json", "Listen", "Service", "count", "seconds"]
 
@@ -27,7 +27,7 @@ def count(_type: Any, tokens: Sequence[Any]) -> int | None:
 
 
 def _multiaddrs(_type: Any, tokens: Sequence[Any]) -> Any:
-    return [_checked(peer_multiaddr, token.value) for token in tokens]
+    return [_checked(bootstrap_multiaddr, token.value) for token in tokens]
 
 
 def _host_port(_type: Any, tokens: Sequence[Any]) -> HostPort:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from typing import TYPE_CHECKING, Final
 
+from towpath.addresses import dnsaddr as name_of
 from towpath.addresses import parse, peer_id_to_bytes
 from towpath.discovery import dnsaddr
 from towpath.discovery.candidates import Found, usable_addresses
@@ -78,7 +79,7 @@ class Bootstrap:
 
     async def _of(self, text: str) -> list[str]:
         try:
-            if dnsaddr.name_and_peer(text) is None:
+            if name_of(text) is None:
                 address = parse(text)
                 return [str(address)] if address.peer_id is not None else []
         except AddressError as error:

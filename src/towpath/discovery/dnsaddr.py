@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable
 from typing import Final
 
-from towpath.addresses import Address, parse, peer_id_to_bytes, to_bytes
+from towpath.addresses import Address, parse, to_bytes
+from towpath.addresses import dnsaddr as name_of
 from towpath.client.dialing import resolve as resolve_host
 from towpath.errors import AddressError, DialError, TowpathError
 
-__all__ = ["MAX_TEXT", "Lookup", "look_up", "name_and_peer", "read", "resolve"]
+__all__ = ["MAX_TEXT", "Lookup", "look_up", "read", "resolve"]
 
 MAX_TEXT: Final = 1024
 MAX_TEXTS: Final = 64
@@ -46,19 +47,6 @@ def read(texts: Iterable[bytes]) -> list[str]:
     return found
 
 
-def name_and_peer(text: str) -> tuple[str, bytes | None] | None:
-    """Name and peer id of `/dnsaddr/NAME[/p2p/ID]`; None for an address of another kind, AddressError for none."""
-    to_bytes(text)
-    words = text.rstrip("/").split("/")[1:]
-    if words[0] != "dnsaddr":
-        return None
-    if len(words) == 2:
-        return words[1], None
-    if len(words) == 4 and words[2] in ("p2p", "ipfs"):
-        return words[1], peer_id_to_bytes(words[3])
-    raise AddressError(f"{text!r} must be /dnsaddr/NAME, with /p2p/ID behind it or without")
-
-
 async def resolve(text: str, public: Container[str], look: Lookup) -> list[Address]:
     """The TCP addresses that `/dnsaddr/NAME[/p2p/ID]` stands for, each with its peer's id, IP addresses all of them.
 
@@ -69,13 +57,13 @@ async def resolve(text: str, public: Container[str], look: Lookup) -> list[Addre
     waiting = [text]
     asked: set[str] = set()
     failure: Exception | None = None
-    wanted = name_and_peer(text)
+    wanted = name_of(text)
     if wanted is None:
         raise AddressError(f"{text!r} is not a /dnsaddr address")
     for _ in range(_DEPTH):
         names = []
         for item in waiting:
-            pair = name_and_peer(item)
+            pair = name_of(item)
             if pair is not None and pair[0].lower() not in asked and len(asked) < _QUERIES:
                 asked.add(pair[0].lower())
                 names.append(pair[0])
@@ -101,7 +89,7 @@ async def resolve(text: str, public: Container[str], look: Lookup) -> list[Addre
 async def _take(text: str, wanted: bytes | None, public: Container[str], found: dict[str, Address]) -> bool:
     # False: it is a name to ask further.
     try:
-        pair = name_and_peer(text)
+        pair = name_of(text)
         if pair is not None:
             return not (wanted is None or pair[1] in (None, wanted))
         address = parse(text)

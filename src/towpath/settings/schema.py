@@ -22,8 +22,8 @@ from towpath.settings.values import (
     Rate,
     Size,
     Time,
+    bootstrap_multiaddr,
     multiaddr,
-    peer_multiaddr,
     peer_or_prefix,
     prefix,
 )
@@ -188,7 +188,7 @@ _TABLE: Final = (
     ),
     Key(
         "discovery.bootstrap",
-        ItemList(peer_multiaddr, "multiaddrs that end in /p2p/ID"),
+        ItemList(bootstrap_multiaddr, "multiaddrs that end in /p2p/ID, or /dnsaddr/NAME"),
         _same([]),
         "Relays to begin with; a network needs a first one or two.",
     ),

@@ -27,6 +27,7 @@ __all__ = [
     "Rate",
     "Size",
     "Time",
+    "bootstrap_multiaddr",
     "format_rate",
     "format_size",
     "format_time",
@@ -388,6 +389,18 @@ def peer_multiaddr(text: object) -> str:
     if address.peer_id is None or address.circuit:
         raise AddressError(f"{text!r} must end in /p2p/ID, so that nobody else can answer there")
     return str(address)
+
+
+def bootstrap_multiaddr(text: object) -> str:
+    """An address of somebody, or a name that the DNS tells such addresses of: `/dnsaddr/NAME`, with /p2p/ID or without.
+
+    Without an id whoever rules the name says who is there.
+    """
+    parts = addresses.dnsaddr(text) if isinstance(text, str) else None
+    if parts is None:
+        return peer_multiaddr(text)
+    name, peer_id = parts
+    return f"/dnsaddr/{name}" + ("" if peer_id is None else f"/p2p/{addresses.peer_id_to_text(peer_id)}")
 
 
 def prefix(text: object) -> str:
