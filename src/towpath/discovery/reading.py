@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final, Protocol
 
 from towpath.discovery.records import Advertisement, RecordError, advertisement_key, read_advertisement
@@ -39,7 +39,7 @@ async def read_shards(
     *,
     rng: random.Random | None = None,
     clock: Callable[[], float] = time.time,
-) -> AsyncIterator[tuple[bytes, Advertisement]]:
+) -> AsyncGenerator[tuple[bytes, Advertisement], None]:
     """Valid advertisements as they are found, raw and read, those of relays that withdrew among them.
 
     Ends when `enough` relays were found that did not withdraw, or all shards were read. A provider without a valid

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from towpath.events import EventHub
     from towpath.host.upload import UploadWatch
     from towpath.relay.queue_guard_task import Guard
+    from towpath.relaystream.answering import Answers
     from towpath.settings import RelaySettings, Settings
     from towpath.store import Store
 
@@ -100,6 +101,8 @@ class RelayService:
         self._changed = asyncio.Event()
         self._policy = Admission(settings.relay)
         self._side: RelaySide | None = None
+        self.answers: Answers | None = None
+        """What answers clients' look-ups and takes their records; to be set before `start`."""
         self._guard: Guard | None = None
         self._guard_rate: float | None = None
         self._peer = peer
@@ -264,7 +267,7 @@ class RelayService:
             self._side.close()
             self._side = None
         elif not off and self._side is None:
-            self._side = RelaySide(self._endpoint, self._facts)
+            self._side = RelaySide(self._endpoint, self._facts, answers=self.answers)
             self._admit_by(self._effective.relay)
         if self._side is not None:
             self._side.allowance()

@@ -1,0 +1,314 @@
+"""When a relay advertises itself: only while it relays and is known to be reachable. `plan` decides, `Advertiser` acts.
+
+An advertisement lives for two hours and is published anew every hour; for a step of the load at most every 10 min. One
+that no longer holds is withdrawn: by a record with a higher number that takes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+
+from towpath.discovery.records import (
+    LIFE_S,
+    MAX_ADDRESSES,
+    NO_CAPACITY,
+    Advertisement,
+    Capacity,
+    RecordError,
+    advertisement_key,
+    read_advertisement,
+    sign,
+)
+from towpath.discovery.shards import shard_key, shard_of
+from towpath.errors import TowpathError
+from towpath.identity import Identity
+from towpath.log import get_logger
+
+if TYPE_CHECKING:
+    from towpath.store import Store
+
+__all__ = ["AdvertFacts", "Advertiser", "Do", "Plan", "PublishingDht", "load_step", "plan", "said_by"]
+
+REFRESH_S: Final = 3600.0
+"""After this long an advertisement is published anew; a random part of up to a fifth earlier."""
+LOAD_S: Final = 600.0
+"""Between publications for nothing but the load."""
+CHANGE_S: Final = 30.0
+"""Between any other two: whoever switches to and fro is not told of each time."""
+LOOK_S: Final = 60.0
+"""How often the load is looked at; whatever else changes is told."""
+_RETRY_S: Final = (15.0, 300.0)
+_GOODBYE_S: Final = 2.0
+_KEPT: Final = "advertisement"
+_log = get_logger("discovery")
+
+
+class AdvertFacts(NamedTuple):
+    """What there is to say of our relay at this moment."""
+
+    relaying: bool
+    """It offers to relay, and takes somebody new."""
+    addresses: tuple[bytes, ...] = ()
+    """Binary multiaddrs, without /p2p, at which it is confirmed to be reachable."""
+    mode: Literal["cooperative", "dedicated"] = "cooperative"
+    capacity: Capacity = Capacity()
+    load: int = 0
+    """0–7, see `load_step`."""
+    reputation: int | None = None
+    uptime: int | None = None
+    """Percent."""
+    account: bytes | None = None
+    family: str | None = None
+
+    @property
+    def offered(self) -> bool:
+        """Is there a relay that others can reach?"""
+        return self.relaying and bool(self.addresses)
+
+    def but_for_load(self) -> tuple[object, ...]:
+        """What makes another advertisement necessary soon. The shown figures and the load can wait."""
+        return (self.addresses[:MAX_ADDRESSES], self.mode, self.capacity, self.account, self.family)
+
+
+class Do(enum.Enum):
+    """What to do now."""
+
+    NOTHING = enum.auto()
+    PUBLISH = enum.auto()
+    WITHDRAW = enum.auto()
+
+
+class Plan(NamedTuple):
+    """What to do, and after how many seconds to ask again at the latest."""
+
+    do: Do
+    again_s: float
+
+
+def plan(facts: AdvertFacts, said: Advertisement | None, now: float, jitter: float = 0.0) -> Plan:
+    """What to do at `now` (Unix time), when `said` was published last.
+
+    `jitter` in 0…1 keeps relays from publishing all at once. A clock that was set back makes what was said one of the
+    future: it is said anew.
+    """
+    stands = said is not None and not said.withdrawn and now <= said.not_after
+    if not facts.offered:
+        return Plan(Do.WITHDRAW if stands else Do.NOTHING, REFRESH_S)
+    if said is None or now < said.last_seen - 1 or now > said.not_after:
+        return Plan(Do.PUBLISH, LOOK_S)
+    at = said.last_seen + 1  # it was not later than that
+    due = at + REFRESH_S * (1.0 - 0.2 * jitter)
+    if said.withdrawn or _but_for_load(said) != facts.but_for_load():
+        due = min(due, at + CHANGE_S)
+    elif said.load != facts.load:
+        due = min(due, at + LOAD_S)
+    return Plan(Do.PUBLISH, LOOK_S) if due <= now else Plan(Do.NOTHING, min(due - now, LOOK_S))
+
+
+def _but_for_load(record: Advertisement) -> tuple[object, ...]:
+    return (record.addrs, record.mode, record.capacity, record.account, record.family)
+
+
+def said_by(relay_id: bytes, facts: AdvertFacts, said: Advertisement | None, now: float) -> Advertisement:
+    """The next advertisement after `said`: of what there is, or of nothing when nothing is offered.
+
+    Its number is the time, and higher than the one before. A withdrawal lives as long as what it takes back.
+    """
+    seen = int(now)
+    seq = seen if said is None else max(seen, said.seq + 1)
+    if facts.offered:
+        return Advertisement(
+            v=1,
+            peer_id=relay_id,
+            addrs=facts.addresses[:MAX_ADDRESSES],
+            mode=facts.mode,
+            capacity=facts.capacity,
+            load=facts.load,
+            price=0,
+            reputation=facts.reputation,
+            uptime_estimate=facts.uptime,
+            last_seen=seen,
+            seq=seq,
+            not_after=seen + LIFE_S,
+            account=facts.account,
+            family=facts.family,
+        )
+    until = max(seen, seen if said is None else said.not_after)
+    return Advertisement(
+        v=1,
+        peer_id=relay_id,
+        addrs=(),
+        mode=facts.mode,
+        capacity=NO_CAPACITY,
+        load=7,
+        price=0,
+        # With a clock that was set back it is one of the future, as is what it takes back.
+        last_seen=max(seen, until - LIFE_S),
+        seq=seq,
+        not_after=until,
+    )
+
+
+def load_step(*used: float) -> int:
+    """0–7: how much of the scarcest of several things is used, each 0…1 (1 and more: nothing is left)."""
+    return max(0, min(7, int(8 * max(used, default=0.0))))
+
+
+class PublishingDht(Protocol):
+    """What is asked of a DHT that one publishes in. All raise TowpathError when it cannot be reached."""
+
+    async def provide(self, key: bytes) -> None:
+        """Says that we provide a key (a multihash)."""
+        ...
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Puts a value under a key."""
+        ...
+
+
+class Advertiser:
+    """Keeps what the DHT says of one relay true, from `start` to `stop`.
+
+    `facts()` answers at once; call `changed` when it may answer something else, or the DHT is there again. `dht` None:
+    nothing is published, and `raw` is there all the same, for those who ask us. `seed` is the relay's key.
+    """
+
+    def __init__(
+        self,
+        facts: Callable[[], AdvertFacts],
+        dht: PublishingDht | None,
+        seed: bytes,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._facts = facts
+        self._dht = dht
+        self._seed = seed
+        self._relay_id = Identity(seed).peer_id
+        self._store = store
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._raw, self._said = self._kept()
+        self._jitter = self._rng.random()
+        self._published = True
+        """Does the DHT have what was said last, or never was told anything?"""
+        self._failures = 0
+        self._changed = asyncio.Event()
+        self._acting = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.problem = ""
+        """Why the last publication failed; empty when it did not."""
+
+    @property
+    def said(self) -> Advertisement | None:
+        """What was said last."""
+        return self._said
+
+    @property
+    def raw(self) -> bytes | None:
+        """The advertisement that stands; None when we are no relay to others now."""
+        said = self._said
+        if said is None or said.withdrawn or not said.last_seen - 1 <= self._clock() <= said.not_after:
+            return None
+        return self._raw
+
+    def start(self) -> None:
+        """From now on."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="advertising")
+
+    def changed(self) -> None:
+        """`facts()` may answer something else, or the DHT can be reached again."""
+        self._failures = 0
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """Ends it, and withdraws what stands if the DHT takes that within 2 s."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        self._facts = lambda: AdvertFacts(False)
+        with contextlib.suppress(TowpathError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._act()
+
+    async def advertise(self) -> Advertisement:
+        """Publishes now what there is. TowpathError when there is nothing to advertise, or the DHT does not take it."""
+        facts = self._facts()
+        if not facts.offered:
+            missing = "it does not relay now" if not facts.relaying else "no address of it is confirmed to be reachable"
+            raise TowpathError(f"this node is not advertised: {missing}; see `towpath status` and `towpath check`")
+        async with self._acting:
+            said = self._say(facts)
+            await self._publish()
+        return said
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            wait = await self._act_and_tell()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+
+    async def _act_and_tell(self) -> float:
+        try:
+            wait = await self._act()
+        except (TowpathError, TimeoutError) as error:
+            self._failures += 1
+            least, most = _RETRY_S
+            wait = min(most, least * 2.0 ** min(self._failures - 1, 10)) * (0.5 + 0.5 * self._rng.random())
+            self.problem = str(error) or "it took too long"
+            _log.info("advertising_failed", error=self.problem, next_try_s=round(wait, 1))
+        return wait
+
+    async def _act(self) -> float:
+        async with self._acting:
+            facts = self._facts()
+            do, wait = plan(facts, self._said, self._clock(), self._jitter)
+            if do is not Do.NOTHING:
+                self._say(facts)
+            if not self._published:
+                await self._publish()
+            return wait
+
+    def _say(self, facts: AdvertFacts) -> Advertisement:
+        record = said_by(self._relay_id, facts, self._said, self._clock())
+        self._raw, self._said = sign(record, self._seed), record
+        # Before it goes out: no number is given twice.
+        self._store.put(_KEPT, self._raw.hex())
+        self._published = False
+        self._jitter = self._rng.random()
+        return record
+
+    async def _publish(self) -> None:
+        said, raw = self._said, self._raw
+        if said is None or raw is None:
+            return
+        if self._dht is not None:
+            await self._dht.put(advertisement_key(self._relay_id), raw)
+            if not said.withdrawn:
+                await self._dht.provide(shard_key(shard_of(self._relay_id)))
+        self._published = True
+        self._failures = 0
+        self.problem = ""
+        _log.info("advertised", withdrawn=said.withdrawn, load=said.load, seq=said.seq, addresses=len(said.addrs))
+
+    def _kept(self) -> tuple[bytes | None, Advertisement | None]:
+        kept = self._store.get(_KEPT)
+        if isinstance(kept, str):
+            with contextlib.suppress(ValueError, RecordError):
+                raw = bytes.fromhex(kept)
+                # Expired or not: its number counts.
+                said = read_advertisement(raw, None)
+                if said.peer_id == self._relay_id:
+                    return raw, said
+        return None, None
