@@ -318,12 +318,18 @@ func run() error {
 	seed := flags.String("seed", "", "seed of the bytes to send")
 	size := flags.Int64("bytes", 16<<20, "bytes to echo")
 	allowLimited := flags.Bool("allow-limited", false, "open streams on connections with a told limit")
+	meet := flags.Bool("mdns", false, "announce the host by mDNS, and tell of other hosts that do")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		return err
 	}
 	h, err := newHost(*listen, role == "relay")
 	if err != nil {
 		return err
+	}
+	if *meet {
+		if err := meetNeighbours(h); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

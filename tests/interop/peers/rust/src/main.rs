@@ -7,7 +7,7 @@ use std::{collections::HashMap, error::Error, net::IpAddr, process::ExitCode, ti
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, identify,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, identify, mdns,
     multiaddr::Protocol,
     noise, ping, relay,
     swarm::{NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle},
@@ -27,6 +27,7 @@ struct Behaviour {
     client: relay::client::Behaviour,
     relay: Toggle<relay::Behaviour>,
     identify: identify::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
     ping: ping::Behaviour,
     stream: stream::Behaviour,
 }
@@ -53,7 +54,7 @@ fn unlimited() -> relay::Config {
     }
 }
 
-fn build(relaying: bool) -> Result<Swarm<Behaviour>, Failure> {
+fn build(relaying: bool, meeting: bool) -> Result<Swarm<Behaviour>, Failure> {
     Ok(SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(
@@ -64,7 +65,7 @@ fn build(relaying: bool) -> Result<Swarm<Behaviour>, Failure> {
         .with_relay_client(noise::Config::new, yamux::Config::default)?
         .with_behaviour(|key, client| {
             let id = key.public().to_peer_id();
-            Behaviour {
+            Ok(Behaviour {
                 client,
                 relay: relaying
                     .then(|| relay::Behaviour::new(id, unlimited()))
@@ -73,9 +74,13 @@ fn build(relaying: bool) -> Result<Swarm<Behaviour>, Failure> {
                     "towpath-test/1.0.0".into(),
                     key.public(),
                 )),
+                mdns: meeting
+                    .then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), id))
+                    .transpose()?
+                    .into(),
                 ping: ping::Behaviour::default(),
                 stream: stream::Behaviour::new(),
-            }
+            })
         })?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))
         .build())
@@ -111,7 +116,19 @@ async fn until_stdin_closes(swarm: &mut Swarm<Behaviour>) -> Result<(), Failure>
     loop {
         tokio::select! {
             read = stdin.read(&mut sink) => if read? == 0 { return Ok(()) },
-            _ = swarm.select_next_some() => {}
+            event = swarm.select_next_some() => tell_of_neighbours(event),
+        }
+    }
+}
+
+/// Tells of every peer that the local network announces (`--mdns`).
+fn tell_of_neighbours(event: SwarmEvent<BehaviourEvent>) {
+    if let SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(list))) = event {
+        for (id, address) in list {
+            emit(
+                "found",
+                json!({ "peer_id": id.to_string(), "addrs": [address.to_string()] }),
+            );
         }
     }
 }
@@ -179,7 +196,7 @@ async fn dial(swarm: &mut Swarm<Behaviour>, target: &Multiaddr) -> Result<PeerId
 
 async fn run(role: &str, options: &HashMap<String, String>) -> Result<(), Failure> {
     let option = |name: &str| options.get(name).map(String::as_str).unwrap_or_default();
-    let mut swarm = build(role == "relay")?;
+    let mut swarm = build(role == "relay", options.contains_key("mdns"))?;
     let mut control = swarm.behaviour().stream.new_control();
     if role == "listener" {
         exchange::serve(&mut control)?;
@@ -220,7 +237,7 @@ async fn run(role: &str, options: &HashMap<String, String>) -> Result<(), Failur
     }
 }
 
-/// Reads `--name value` pairs; `--allow-limited` is accepted and needs nothing, because
+/// Reads `--name value` pairs, and `--mdns`; `--allow-limited` is accepted and needs nothing, because
 /// rust-libp2p treats limited connections like any other.
 fn parse(mut args: impl Iterator<Item = String>) -> Result<HashMap<String, String>, Failure> {
     let mut options = HashMap::new();
@@ -228,7 +245,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<HashMap<String, Strin
         let name = arg
             .strip_prefix("--")
             .ok_or_else(|| format!("unexpected argument {arg:?}"))?;
-        if name != "allow-limited" {
+        if name == "mdns" {
+            options.insert(name.to_owned(), String::new());
+        } else if name != "allow-limited" {
             let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
             options.insert(name.to_owned(), value);
         }
