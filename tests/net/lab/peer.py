@@ -15,9 +15,10 @@ import sys
 
 import uvloop
 
-from towpath import Node, Settings, Stream
+from towpath import Node, Settings, Stream, log
 
 PROTOCOL = "/load/1"
+ALONE = {"discovery.mdns": False, "discovery.dht": False, "network.port_mapping": False}
 _PIECE = bytes(65536)
 
 
@@ -37,13 +38,15 @@ class _Peer:
 
 
 async def _main(role: str, address: str, count: str = "1") -> None:
+    settings = Settings.load(ALONE)
+    log.configure(settings.log)
     peer = _Peer()
     streams: list[Stream] = []
     stdin = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
     async with contextlib.AsyncExitStack() as nodes:
         for _ in range(int(count)):
-            node = await nodes.enter_async_context(Node(Settings.load({})))
+            node = await nodes.enter_async_context(Node(settings))
             if role == "target":
                 node.set_stream_handler(PROTOCOL, peer.take)
                 await node.reserve(address)

@@ -143,11 +143,11 @@ class Download:
             raise AssertionError(f"cut off after {self.got} bytes: {self.failure}")
         return self._digest.hexdigest()
 
-    def stall_after(self, begun: float, within: float) -> float:
-        """The longest time without a byte that began between `begun` (or lasted then) and `within` seconds later."""
+    def stall_between(self, begun: float, ended: float) -> float:
+        """The longest time without a byte, of those that began before `ended`; what was before `begun` does not
+        count."""
         times = [at for at, _ in self.arrivals]
-        gaps = [b - max(a, begun) for a, b in itertools.pairwise(times) if b > begun and a < begun + within]
-        return max(gaps, default=0.0)
+        return max((b - max(a, begun) for a, b in itertools.pairwise(times) if b > begun and a < ended), default=0.0)
 
     def _read(self) -> None:
         buffer = bytearray(1 << 18)
