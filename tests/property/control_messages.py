@@ -5,11 +5,29 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from towpath import cbor
-from towpath.relaystream.messages import Allowance, Hello, Message, Moving, Period, PeriodName, Refused, Staying
+from towpath.relaystream.messages import (
+    MAX_ASKED,
+    MAX_FOUND,
+    Allowance,
+    Found,
+    HandOver,
+    Hello,
+    LookUpPeer,
+    LookUpRelays,
+    Message,
+    Moving,
+    Period,
+    PeriodName,
+    Refused,
+    Staying,
+    Taken,
+)
 
 amounts = st.integers(0, 2**63 - 1)
 seconds = st.integers(0, 366 * 86400)
 codes = st.integers(0, 0xFFFF)
+numbers = st.integers(0, 2**32 - 1)
+records = st.binary(min_size=1, max_size=1024)
 words = st.text(min_size=1, max_size=32)
 names: st.SearchStrategy[PeriodName] = st.sampled_from(("hour", "day", "month"))
 
@@ -37,6 +55,11 @@ messages: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(Moving, code=codes, after=perhaps(seconds), again=perhaps(seconds)),
     st.just(Staying()),
+    st.builds(LookUpPeer, numbers, st.binary(min_size=1, max_size=64)),
+    st.builds(LookUpRelays, numbers, st.integers(1, MAX_ASKED)),
+    st.builds(Found, numbers, st.lists(records, max_size=MAX_FOUND).map(tuple), st.booleans(), codes),
+    st.builds(HandOver, numbers, records),
+    st.builds(Taken, numbers, codes),
 )
 
 values: st.SearchStrategy[cbor.Value] = st.recursive(
@@ -44,7 +67,10 @@ values: st.SearchStrategy[cbor.Value] = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
     max_leaves=12,
 )
-_KEYS = ("t", "version", "can", "request", "code", "have", "limit", "period", "again", "target", "periods", "rate")
+_KEYS = (
+    *("t", "version", "can", "request", "code", "have", "limit", "period", "again", "target", "periods", "rate"),
+    *("id", "peer_id", "most", "records", "more", "record"),
+)
 maps = st.dictionaries(st.sampled_from((*_KEYS, "after")) | st.text(max_size=8), values, max_size=8).flatmap(
-    lambda fields: st.integers(0, 8).map(lambda kind: {"t": kind} | fields)
+    lambda fields: st.sampled_from((*range(8), *range(32, 38))).map(lambda kind: {"t": kind} | fields)
 )

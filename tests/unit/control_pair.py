@@ -15,6 +15,7 @@ from towpath._native.hop import Verdict
 from towpath._native.reactor import Reactor
 from towpath._native.session import Session
 from towpath.relaystream import PROTOCOL
+from towpath.relaystream.answering import Answers
 from towpath.relaystream.client import ClientSide
 from towpath.relaystream.reasons import Reason, Request
 from towpath.relaystream.relay import Facts, RelaySide
@@ -93,14 +94,14 @@ class Relaying:
 
 
 @contextlib.asynccontextmanager
-async def relaying() -> AsyncIterator[Relaying]:
-    """A relay on loopback; each has a key of its own."""
+async def relaying(answers: Answers | None = None) -> AsyncIterator[Relaying]:
+    """A relay on loopback; each has a key of its own. With `answers` it answers look-ups."""
     reactor = Reactor(asyncio.get_running_loop())
     endpoint = Endpoint(reactor, os.urandom(32))
     policy = Policy()
     endpoint.start_relaying(policy)
     made: Relaying
-    side = RelaySide(endpoint, lambda: made.facts, clock=lambda: NOW)
+    side = RelaySide(endpoint, lambda: made.facts, answers=answers, clock=lambda: NOW)
     made = Relaying(reactor, endpoint, policy, side, endpoint.listen("127.0.0.1", 0))
     try:
         yield made

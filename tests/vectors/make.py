@@ -10,8 +10,22 @@ import msgspec
 
 from towpath import cbor
 from towpath.relaystream.framing import frame
-from towpath.relaystream.messages import Allowance, Hello, Message, Moving, Period, Refused, Staying, encode
-from towpath.relaystream.reasons import Reason, Request
+from towpath.relaystream.messages import (
+    Allowance,
+    Found,
+    HandOver,
+    Hello,
+    LookUpPeer,
+    LookUpRelays,
+    Message,
+    Moving,
+    Period,
+    Refused,
+    Staying,
+    Taken,
+    encode,
+)
+from towpath.relaystream.reasons import Answer, Reason, Request
 
 PLACE = Path(__file__).with_name("relaystream.json")
 MESSAGES: list[tuple[str, Message]] = [
@@ -53,6 +67,16 @@ MESSAGES: list[tuple[str, Message]] = [
     ("the owner paused for two hours", Moving(code=Reason.PAUSED, after=60, again=7_200)),
     ("the quota is low", Moving(code=Reason.QUOTA, again=9_000)),
     ("it stays after all", Staying()),
+    ("hello of a relay that answers look-ups", Hello(1, ("lookup",))),
+    ("where is this peer to be met?", LookUpPeer(1, bytes.fromhex("0024080112207c6d") + bytes(30))),
+    ("which relays are there?", LookUpRelays(4_294_967_295, 12)),
+    ("the first part of what was found", Found(7, (b"a record", b"another"), more=True)),
+    ("the last part", Found(7, (b"a third",))),
+    ("nothing was found", Found(1)),
+    ("too many look-ups", Found(2, code=Answer.BUSY)),
+    ("a record is handed over", HandOver(3, b"a record")),
+    ("it is taken", Taken(3)),
+    ("it is not taken: no reservation", Taken(4, Answer.NO_RESERVATION)),
 ]
 REFUSED: list[tuple[str, bytes]] = [
     ("empty", b""),
@@ -61,6 +85,10 @@ REFUSED: list[tuple[str, bytes]] = [
     ("type 0", cbor.encode({"t": 0})),
     ("a key is missing", cbor.encode({"t": 4})),
     ("a number is out of bounds", cbor.encode({"t": 4, "code": 65_536})),
+    ("more relays than may be asked for", cbor.encode({"t": 33, "id": 1, "most": 13})),
+    ("more records than go into a message", cbor.encode({"t": 34, "id": 1, "records": [b"r"] * 8})),
+    ("a record that is too long", cbor.encode({"t": 35, "id": 1, "record": bytes(1025)})),
+    ("an empty record", cbor.encode({"t": 35, "id": 1, "record": b""})),
     ("a null", cbor.encode({"t": 4, "code": 7, "after": None})),
     ("an integer longer than needed", b"\xa1at\x18\x05"),
     ("an indefinite length", b"\xbfat\x05\xff"),
@@ -89,7 +117,13 @@ def vectors() -> dict[str, Any]:
 def plain(message: Message) -> dict[str, Any]:
     """What a message says, with byte strings in hexadecimal."""
     fields = msgspec.to_builtins(message, builtin_types=(bytes,))
-    return {key: value.hex() if isinstance(value, bytes) else value for key, value in fields.items()}
+    return {key: _plain(value) for key, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def text() -> str:

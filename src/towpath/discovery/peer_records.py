@@ -1,4 +1,4 @@
-"""Peer records on their way: `RecordKeeper` gives a peer's own to its relays, `HeldRecords` has those a relay was given.
+"""Peer records on their way: `RecordKeeper` gives a peer's own to its relays, `HeldRecords` has what a relay was given.
 
 A peer never puts its record into the DHT itself: the relays that hold its reservations know its id and address anyway,
 and publish it while they do.
