@@ -238,6 +238,6 @@ def test_a_newcomer_is_tried_as_often_as_it_is_meant_to_be() -> None:
 
 
 def test_networks_are_those_of_the_internet_only() -> None:
-    told = ["/ip4/192.168.1.5/tcp/1", "/ip4/127.0.0.1/tcp/1", "/ip6/fd00::1/tcp/1", "/ip6/::1/tcp/1", "/dns/a.b/tcp/1"]
+    told = ("/ip4/192.168.1.5/tcp/1", "/ip4/127.0.0.1/tcp/1", "/ip6/fd00::1/tcp/1", "/ip6/::1/tcp/1", "/dns/a.b/tcp/1")
     assert networks(told) == frozenset()
-    assert networks(["/ip4/9.8.7.6/tcp/1", "/ip6/2001:db8:1::1/tcp/1"]) == {"9.8.0.0/16", "2001:db8::/32"}
+    assert networks(("/ip4/9.8.7.6/tcp/1", "/ip6/2001:db8:1::1/tcp/1")) == {"9.8.0.0/16", "2001:db8::/32"}

@@ -6,6 +6,7 @@ Also counts how many circuits still went through them, because a network has gro
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from typing import TYPE_CHECKING, Final
@@ -55,10 +56,9 @@ class Bootstrap:
     @property
     def ids(self) -> frozenset[bytes]:
         """The relays' ids, as far as they are known by now: a /dnsaddr without one must be resolved first."""
-        found = {peer_id_to_bytes(text.rpartition("/p2p/")[2]) for text in self._entries() if "/p2p/" in text}
-        for text in self._entries():
-            found |= {peer_id_to_bytes(each.rpartition("/p2p/")[2]) for each in self._resolved.get(text, (0.0, []))[1]}
-        return frozenset(found) - {one for one in found if one in self._own}
+        texts = [text for text in self._entries() if "/p2p/" in text]
+        texts += [each for text in self._entries() for each in self._resolved.get(text, (0.0, []))[1]]
+        return frozenset(found for text in texts if (found := _id(text)) not in self._own)
 
     async def addresses(self) -> list[str]:
         """Their addresses, texts that end in /p2p/ID, names of the kind /dnsaddr resolved. None of our own.
@@ -67,13 +67,13 @@ class Bootstrap:
         """
         answers = await asyncio.gather(*(self._of(text) for text in self._entries()))
         found = dict.fromkeys(text for answer in answers for text in answer)
-        return [text for text in found if peer_id_to_bytes(text.rpartition("/p2p/")[2]) not in self._own]
+        return [text for text in found if _id(text) not in self._own]
 
     async def search(self) -> AsyncIterator[Found]:
         """See Source."""
         by_id: dict[bytes, list[str]] = {}
         for text in await self.addresses():
-            by_id.setdefault(peer_id_to_bytes(text.rpartition("/p2p/")[2]), []).append(text)
+            by_id.setdefault(_id(text), []).append(text)
         for relay_id, texts in by_id.items():
             yield Found(relay_id, usable_addresses(relay_id, texts), self.name)
 
@@ -98,6 +98,11 @@ class Bootstrap:
         found = [str(place) for place in places]
         self._resolved[text] = (time.monotonic() + _RESOLVED_S, found)
         return found
+
+
+@functools.lru_cache(maxsize=256)
+def _id(text: str) -> bytes:
+    return peer_id_to_bytes(text.rpartition("/p2p/")[2])
 
 
 class Share:

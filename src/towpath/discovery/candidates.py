@@ -6,6 +6,7 @@ Times are Unix time in seconds; addresses are the text of multiaddrs that end in
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -27,6 +28,7 @@ __all__ = [
     "Outcome",
     "PublicAddresses",
     "blamed",
+    "ip_addresses",
     "networks",
     "noted",
     "resting_until",
@@ -63,6 +65,9 @@ _NOWHERE: Final = tuple(
         "fe80::/10",
     )
 )
+
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Outcome(enum.StrEnum):
@@ -204,18 +209,26 @@ class Candidate(msgspec.Struct, frozen=True):
         return networks(self.addresses)
 
 
-def networks(addresses: Iterable[str]) -> frozenset[str]:
-    """The /16 (IPv4) and /32 (IPv6) networks of some addresses; those at home or on this machine count as none."""
-    found = set()
+@functools.lru_cache(maxsize=2048)
+def ip_addresses(addresses: tuple[str, ...]) -> tuple[IpAddress, ...]:
+    """The IP addresses among some multiaddrs, without those that are names."""
+    found = []
     for text in addresses:
         try:
-            address = parse(text)
-            ip = ipaddress.ip_address(address.host)
+            found.append(ipaddress.ip_address(parse(text).host))
         except (AddressError, ValueError):
             continue
-        if not any(ip in network for network in _NOWHERE if network.version == ip.version):
-            found.add(str(ipaddress.ip_network((ip, 16 if ip.version == 4 else 32), strict=False)))
-    return frozenset(found)
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=2048)
+def networks(addresses: tuple[str, ...]) -> frozenset[str]:
+    """The /16 (IPv4) and /32 (IPv6) networks of some addresses; those at home or on this machine count as none."""
+    return frozenset(
+        str(ipaddress.ip_network((ip, 16 if ip.version == 4 else 32), strict=False))
+        for ip in ip_addresses(addresses)
+        if not any(ip in network for network in _NOWHERE if network.version == ip.version)
+    )
 
 
 class PublicAddresses:
@@ -224,9 +237,9 @@ class PublicAddresses:
     def __init__(self, ranges: Iterable[str] = ()) -> None:
         self._ranges = [ipaddress.ip_network(text, strict=False) for text in ranges]
 
-    def __contains__(self, host: str) -> bool:
+    def __contains__(self, host: object) -> bool:
         try:
-            ip = ipaddress.ip_address(host)
+            ip = ipaddress.ip_address(str(host))
         except ValueError:
             return False  # a name may lead anywhere
         if ip.version == 6 and ip.ipv4_mapped is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from towpath.addresses import peer_id_to_text
 from towpath.discovery.cache import Kept, load, save
 from towpath.discovery.candidates import MAX_ADDRESSES, SOURCES, Candidate, Found, Measured, Outcome, blamed, noted
-from towpath.discovery.selection import NOTHING, Avoiding, Ranked, rank
+from towpath.discovery.selection import NOTHING, Avoiding, Ranked, rank, usable
 from towpath.errors import TowpathError
 from towpath.log import get_logger
 
@@ -42,9 +42,12 @@ _log = get_logger("discovery")
 
 
 class Source(Protocol):
-    """Where relays are found. `name` is one of SOURCES."""
+    """Where relays are found."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """One of SOURCES."""
+        ...
 
     def search(self) -> AsyncIterator[Found]:
         """Tells of relays as they are found, and ends when there are no more to be expected now.
@@ -145,7 +148,7 @@ class Finder:
     def candidate(self, relay_id: bytes) -> Candidate | None:
         """What is known of one relay."""
         entry = self._known.get(relay_id)
-        return None if entry is None else self._candidate(entry)
+        return None if entry is None else _candidate(entry, self._bootstrap())
 
     def take(self, found: Found) -> None:
         """Hears of a relay. Sources that are told of relays at any time call this; a search does it by itself."""
@@ -222,19 +225,16 @@ class Finder:
     # --- inside --------------------------------------------------------------------------------
 
     def _candidates(self) -> list[Candidate]:
-        found = [self._candidate(entry) for entry in self._known.values()]
+        bootstrap = self._bootstrap()
+        found = [_candidate(entry, bootstrap) for entry in self._known.values()]
         return found if self._volunteers() else [one for one in found if one.source == "bootstrap"]
-
-    def _candidate(self, entry: _Entry) -> Candidate:
-        source = "bootstrap" if entry.relay_id in self._bootstrap() else entry.source
-        return Candidate(entry.relay_id, entry.all_addresses(), source, entry.advertisement, entry.own, entry.seen_at)
 
     def _enough(self, enough: int, avoiding: Avoiding) -> bool:
         now = self._clock()
-        # The order does not matter, so the rng that decides it is left alone.
-        ranked = rank(self._candidates(), now, random.Random(0), avoiding)
-        only_bootstrap = not self._volunteers()
-        return sum(one.usable and (only_bootstrap or one.candidate.source != "bootstrap") for one in ranked) >= enough
+        among = self._candidates()
+        if self._volunteers():
+            among = [one for one in among if one.source != "bootstrap"]
+        return sum(usable(one, now, avoiding) for one in among) >= enough
 
     def _learn(self, found: Found) -> None:
         entry = self._known.get(found.relay_id)
@@ -374,6 +374,11 @@ class _Entry:
     def all_addresses(self) -> tuple[str, ...]:
         told = (text for source in SOURCES for text in self.addresses.get(source, ()))
         return tuple(dict.fromkeys(told))[:MAX_ADDRESSES]
+
+
+def _candidate(entry: _Entry, bootstrap: Collection[bytes]) -> Candidate:
+    source = "bootstrap" if entry.relay_id in bootstrap else entry.source
+    return Candidate(entry.relay_id, entry.all_addresses(), source, entry.advertisement, entry.own, entry.seen_at)
 
 
 def _row(one: Ranked, state: str, reasons: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -177,6 +178,8 @@ class Mdns:
         from zeroconf.asyncio import AsyncZeroconf
 
         if self._zeroconf is None:
+            # It warns of every interface that cannot multicast, such as the loopback.
+            logging.getLogger("zeroconf").setLevel(logging.ERROR)
             try:
                 self._zeroconf = AsyncZeroconf(InterfaceChoice.All, ip_version=IPVersion.All)
             except OSError:

@@ -40,13 +40,17 @@ class Prober:
         if not parsed or any(address.peer_id != relay_id for address in parsed):
             raise DialError("no address of the peer is known")
         session = await self._dialer.connect(*parsed)
+        loop = asyncio.get_running_loop()
+        connected_at = loop.time()
         try:
             if session.protocols is None and not session.closed:
-                self._waiting[session] = asyncio.get_running_loop().create_future()
+                self._waiting[session] = loop.create_future()
                 await self._waiting[session]
             if session.protocols is None:
                 raise DialError("it closed the connection before it said what it speaks")
-            return Probed(HOP in session.protocols, session.rtt_s * 1000 or None)
+            # A ping's round trip where it is known by now, else identify's own.
+            rtt_s = session.rtt_s or loop.time() - connected_at
+            return Probed(HOP in session.protocols, rtt_s * 1000)
         finally:
             self._waiting.pop(session, None)
             session.close()

@@ -6,16 +6,15 @@ everybody chooses the same relay, and newcomers are mixed in, because who is nev
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import random
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from towpath.addresses import parse
-from towpath.discovery.candidates import Candidate, Measured, resting_until
-from towpath.errors import AddressError
+from towpath.discovery.candidates import Candidate, Measured, ip_addresses, resting_until
 
-__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Ranked", "diverse", "own_score", "rank", "stars"]
+__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Ranked", "diverse", "own_score", "rank", "stars", "usable"]
 
 EXPLORE: Final = 0.25
 """How often a newcomer gets a place before relays that have proven themselves."""
@@ -100,6 +99,11 @@ def rank(
             proven.append((key, ranked))
     first, new, last, out = (_sorted(rows) for rows in (proven, newcomers, fallback, unusable))
     return [*_mixed(first, new, rng, explore), *last, *out]
+
+
+def usable(candidate: Candidate, now: float, avoiding: Avoiding = NOTHING) -> bool:
+    """Does `rank` find it usable?"""
+    return not _against(candidate, now, avoiding)
 
 
 def diverse(ranked: Sequence[Ranked], most: int, *, fill: bool = False) -> list[Ranked]:
@@ -220,15 +224,15 @@ def _against(candidate: Candidate, now: float, avoiding: Avoiding) -> list[str]:
 def _is_near(candidate: Candidate, near: tuple[str, ...]) -> bool:
     if not near:
         return False
-    prefixes = [ipaddress.ip_network(text, strict=False) for text in near]
-    for text in candidate.addresses:
-        try:
-            ip = ipaddress.ip_address(parse(text).host)
-        except (AddressError, ValueError):
-            continue
-        if any(ip in prefix for prefix in prefixes if prefix.version == ip.version):
-            return True
-    return False
+    prefixes = _prefixes(near)
+    return any(
+        ip in prefix for ip in ip_addresses(candidate.addresses) for prefix in prefixes if prefix.version == ip.version
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _prefixes(near: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in near)
 
 
 def _times(number: int) -> str:

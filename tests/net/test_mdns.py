@@ -1,0 +1,181 @@
+"""Relays on the local network: towpath, go-libp2p and rust-libp2p find one another, on hosts of their own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.interop.build import ToolMissing, peer_command
+from tests.interop.process import Peer
+from tests.net.lab import Host, Lab
+from tests.tools import missing, require
+
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(180)]
+
+GROUP, PORT = "224.0.0.251", 5353
+SECONDS = 20.0
+
+
+@pytest.fixture
+def home() -> Iterator[tuple[Lab, Host, Host]]:
+    """Two hosts on one network, where there is nobody else."""
+    with Lab() as lab:
+        one, other = lab.host("one"), lab.host("other")
+        lab.link(one, other, "10.9.0.0/24")
+        yield lab, one, other
+
+
+StartPeer = Callable[..., Peer]
+
+
+@pytest.fixture
+def start_peer() -> Iterator[StartPeer]:
+    """Starts a peer of the interop matrix on a host."""
+    started: list[Peer] = []
+
+    def start(host: Host, language: str, role: str) -> Peer:
+        try:
+            command = peer_command(language)
+        except ToolMissing as error:
+            missing(str(error))
+        here = [require("ip"), "netns", "exec", host.namespace]
+        peer = Peer(f"{language} {role}", [*here, *command, role, "--listen", host.address, "--mdns"])
+        started.append(peer)
+        return peer
+
+    yield start
+    for peer in started:
+        peer.stop()
+
+
+def event(process: subprocess.Popen[bytes], name: str) -> Any:
+    """The next line of a neighbour, which must be this event."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    said = json.loads(line) if line else {"event": "its end"}
+    assert said["event"] == name
+    return said
+
+
+def find(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What a neighbour finds now: rows by relay id."""
+    assert process.stdin is not None
+    process.stdin.write(b"find\n")
+    process.stdin.flush()
+    return {row["relay_id"]: row for row in event(process, "found")["rows"]}
+
+
+@pytest.mark.parametrize("language", ["go", "rust"])
+def test_a_neighbour_that_relays_is_found_and_one_that_does_not_is_none(
+    home: tuple[Lab, Host, Host], start_peer: StartPeer, language: str
+) -> None:
+    _, here, there = home
+    relay = start_peer(there, language, "relay").wait("ready")["peer_id"]
+    listener = start_peer(there, language, "listener").wait("ready")["peer_id"]
+    client = here.python("tests.net.neighbour")
+    event(client, "ready")
+    rows = find(client)
+    assert list(rows) == [relay]
+    assert listener not in rows
+    assert rows[relay]["source"] == "mdns"
+    assert rows[relay]["state"] == "candidate"
+    assert "found on the local network" in rows[relay]["reasons"]
+    assert 0 < rows[relay]["latency_ms"] < 1000
+
+
+@pytest.mark.parametrize("language", ["go", "rust"])
+def test_others_find_the_relay_that_we_announce(
+    home: tuple[Lab, Host, Host], start_peer: StartPeer, language: str
+) -> None:
+    _, here, there = home
+    relay = here.python("tests.net.neighbour", here.address)
+    relay_id = event(relay, "ready")["relay_id"]
+    other = start_peer(there, language, "listener")
+    found = other.wait("found", timeout=SECONDS, peer_id=relay_id)
+    assert found["addrs"]
+    assert all(text.startswith(f"/ip4/{here.address}/tcp/") for text in found["addrs"])
+
+
+def test_relays_of_ours_find_each_other_on_one_host_and_across_the_network(home: tuple[Lab, Host, Host]) -> None:
+    _, here, there = home
+    first, second = (here.python("tests.net.neighbour", here.address) for _ in range(2))
+    ids = {event(process, "ready")["relay_id"] for process in (first, second)}
+    client = there.python("tests.net.neighbour")
+    event(client, "ready")
+    assert set(find(client)) == ids
+
+
+def messages(listener: socket.socket, origin: str) -> Iterator[tuple[bool, bytes]]:
+    """mDNS messages from a host, each with whether it is an answer, until none came for a while."""
+    while True:
+        try:
+            data, (host, _) = listener.recvfrom(9000)
+        except TimeoutError:
+            return
+        if host == origin:
+            yield bool(struct.unpack_from(">H", data, 2)[0] & 0x8000), data
+
+
+def overhear(host: Host) -> socket.socket:
+    """A socket that hears what is said by mDNS on the host's network."""
+    listener = host.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((GROUP, PORT))
+    member = socket.inet_aton(GROUP) + socket.inet_aton(host.address)
+    with host.inside():
+        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+    listener.settimeout(2.0)
+    return listener
+
+
+def test_a_node_that_relays_nothing_asks_and_never_answers(home: tuple[Lab, Host, Host], start_peer: StartPeer) -> None:
+    _, here, there = home
+    with overhear(there) as listener:
+        client = here.python("tests.net.neighbour")
+        event(client, "ready")
+        # A question of somebody else's, too, which a node that announces would answer.
+        start_peer(there, "go", "listener").wait("ready")
+        find(client)
+        heard = list(messages(listener, here.address))
+    assert heard, "it asked nobody"
+    assert not [data for answer, data in heard if answer]
+
+
+def test_a_relay_takes_its_announcement_back_when_it_ends(home: tuple[Lab, Host, Host]) -> None:
+    _, here, there = home
+    with overhear(there) as listener:
+        relay = here.python("tests.net.neighbour", here.address)
+        event(relay, "ready")
+        announced = [data for answer, data in messages(listener, here.address) if answer]
+        assert relay.stdin is not None
+        relay.stdin.close()
+        relay.wait(SECONDS)
+        withdrawn = [data for answer, data in messages(listener, here.address) if answer]
+    assert any(b"dnsaddr=" in data for data in announced)
+    assert withdrawn, "the neighbours were not told"
+
+
+def test_a_host_without_ipv6_or_without_any_network_is_no_error(home: tuple[Lab, Host, Host]) -> None:
+    lab, here, _ = home
+    here.set("net/ipv6/conf/all/disable_ipv6", "1")
+    assert find_nothing(here) == {}
+    alone = lab.host("alone")
+    assert find_nothing(alone) == {}
+    alone.run("ip", "link", "set", "lo", "down")
+    assert find_nothing(alone) == {}
+
+
+def find_nothing(host: Host) -> dict[str, Any]:
+    process = host.python("tests.net.neighbour")
+    event(process, "ready")
+    rows = find(process)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(SECONDS) == 0
+    return rows
