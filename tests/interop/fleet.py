@@ -64,6 +64,11 @@ class Fleet:
             self._listeners[key] = Peer(f"{language} listener", command)
         return self._listeners[key]
 
+    def discovering(self, language: str, *peers: str) -> Peer:
+        """A new listener of that language (go or js) that finds a relay by itself, through the DHT of these peers."""
+        found = [word for peer in peers for word in ("--discover", peer)]
+        return Peer(f"{language} listener without a relay", [*self._command(language), "listener", *found])
+
     def dialer(self, language: str, target: str, seed: str, size: int, relay: str | None = None, *more: str) -> Peer:
         """A new dialer, which runs the three exchanges with the target; `more` goes to its command line."""
         command = [*self._command(language), "dialer", "--target", target]

@@ -83,7 +83,7 @@ func (t *tally) Write(p []byte) (int, error) {
 
 func (t *tally) sum() string { return hex.EncodeToString(t.hash.Sum(nil)) }
 
-func newHost(listen string, relaying bool) (host.Host, error) {
+func newHost(listen string, relaying bool, more ...libp2p.Option) (host.Host, error) {
 	options := []libp2p.Option{
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Security(noise.ID, noise.New),
@@ -100,7 +100,7 @@ func newHost(listen string, relaying bool) (host.Host, error) {
 		}
 		options = append(options, libp2p.ListenAddrStrings(fmt.Sprintf("/%s/%s/tcp/0", family, listen)))
 	}
-	h, err := libp2p.New(options...)
+	h, err := libp2p.New(append(options, more...)...)
 	if err != nil || !relaying {
 		return h, err
 	}
@@ -319,10 +319,21 @@ func run() error {
 	size := flags.Int64("bytes", 16<<20, "bytes to echo")
 	allowLimited := flags.Bool("allow-limited", false, "open streams on connections with a told limit")
 	meet := flags.Bool("mdns", false, "announce the host by mDNS, and tell of other hosts that do")
+	var discover addresses
+	flags.Var(&discover, "discover", "find a relay through the DHT that this peer belongs to; repeatable")
+	kad := flags.String("kad", "/ipfs", "prefix of that DHT's protocol")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		return err
 	}
-	h, err := newHost(*listen, role == "relay")
+	finding, err := newDiscovery(*kad, discover)
+	if err != nil {
+		return err
+	}
+	var more []libp2p.Option
+	if len(discover) > 0 {
+		more = finding.options()
+	}
+	h, err := newHost(*listen, role == "relay", more...)
 	if err != nil {
 		return err
 	}
@@ -338,7 +349,11 @@ func run() error {
 		announce(h)
 		err = untilStdinCloses()
 	case "listener":
-		err = runListener(ctx, h, *relayAddr)
+		if len(discover) > 0 {
+			err = runDiscovering(ctx, h, finding)
+		} else {
+			err = runListener(ctx, h, *relayAddr)
+		}
 	case "dialer":
 		err = runDialer(ctx, h, *target, *seed, *size, *allowLimited)
 	default:

@@ -11,6 +11,7 @@ import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
+import { discovery, relayFound } from './discover.js'
 import { dial, emit, serve } from './exchange.js'
 
 const PATIENCE = 60_000
@@ -24,14 +25,16 @@ function relayService () {
   })
 }
 
-function createNode (listen, services) {
+function createNode (listen, services, more) {
   return createLibp2p({
+    start: false,
     addresses: { listen },
     transports: [tcp(), circuitRelayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionManager: { inboundConnectionThreshold: Infinity, maxIncomingPendingConnections: 1000 },
-    services: { identify: identify(), ping: ping(), ...services }
+    ...more,
+    services: { identify: identify(), ping: ping(), ...more?.services, ...services }
   })
 }
 
@@ -71,7 +74,13 @@ async function run (role, options) {
   if (options.relay != null) {
     listen.push(`${options.relay}/p2p-circuit`)
   }
-  const node = await createNode(listen, role === 'relay' ? { relay: relayService() } : {})
+  if (options.discover != null) {
+    listen.push('/p2p-circuit')
+  }
+  const more = options.discover == null ? {} : discovery(options.kad, options.discover)
+  const node = await createNode(listen, role === 'relay' ? { relay: relayService() } : {}, more)
+  const found = options.discover == null ? undefined : relayFound(node, AbortSignal.timeout(PATIENCE))
+  await node.start()
   const limited = { runOnLimitedConnection: options['allow-limited'] }
   if (role === 'relay') {
     announce(node)
@@ -81,6 +90,9 @@ async function run (role, options) {
     announce(node)
     if (options.relay != null) {
       reserved(node, options.relay)
+    }
+    if (found != null) {
+      emit('reserved', await found)
     }
     await untilStdinCloses()
   } else if (role === 'dialer') {
@@ -105,6 +117,8 @@ try {
     options: {
       listen: { type: 'string' },
       relay: { type: 'string' },
+      discover: { type: 'string', multiple: true },
+      kad: { type: 'string', default: '/ipfs' },
       target: { type: 'string' },
       seed: { type: 'string', default: '' },
       bytes: { type: 'string', default: String(16 << 20) },
