@@ -67,6 +67,8 @@ _NOWHERE: Final = tuple(
 )
 
 
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -242,11 +244,18 @@ class PublicAddresses:
             ip = ipaddress.ip_address(str(host))
         except ValueError:
             return False  # a name may lead anywhere
-        if ip.version == 6 and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
+        if ip.version == 6:
+            ip = _ipv4_behind(ip) or ip
         if any(ip in network for network in self._ranges if network.version == ip.version):
             return True
         return ip.is_global and not ip.is_multicast
+
+
+def _ipv4_behind(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    # Mapped, 6to4 and NAT64: where a packet for it ends.
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(ip.packed[-4:])
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 def usable_addresses(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zeroconf import RecordUpdateListener
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
-__all__ = ["SERVICE", "Mdns", "announced", "found_in"]
+__all__ = ["SERVICE", "Mdns", "announced", "found_in", "strings"]
 
 SERVICE: Final = "_p2p._udp.local."
 LISTEN_S: Final = 1.5
@@ -241,7 +241,7 @@ class _Browsing:
         for pointer in cache.async_all_by_details(SERVICE, _TYPE_PTR, _CLASS_IN)[:MOST]:
             name = getattr(pointer, "alias", "")
             records = cache.async_all_by_details(name, _TYPE_TXT, _CLASS_IN)
-            texts += found_in([string for record in records for string in _strings(getattr(record, "text", b""))])
+            texts += found_in([string for record in records for string in strings(getattr(record, "text", b""))])
         return texts
 
 
@@ -262,7 +262,7 @@ def _ignore(**_: object) -> None:
     return
 
 
-def _strings(data: bytes) -> list[bytes]:
+def strings(data: bytes) -> list[bytes]:
     """The strings of a TXT record, each behind its length; what is cut off is left out."""
     found = []
     at = 0
