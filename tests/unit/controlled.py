@@ -45,6 +45,7 @@ class DoubleNode:
             "addresses": [f"/ip4/127.0.0.1/tcp/4001/p2p/{RELAY}"],
             "circuit_addresses": [],
             "reachability": "unknown",
+            "reachability_why": "Not known.",
             "circuits_now": len(self.rows),
             "reservations_now": 3,
             "circuits_today": 17,
@@ -146,6 +147,21 @@ class DoubleNode:
     async def resume(self) -> None:
         self.asked.append(("resume",))
         self.state, self.why, self.until = "relaying", "relay mode is on", None
+
+    async def check(self) -> dict[str, Any]:
+        self.asked.append(("check",))
+        answers = [
+            {"server": PEER, "reached": True, "answer": "connected"},
+            {"server": RELAY, "reached": None, "answer": "does not dial such addresses"},
+        ]
+        row = {"address": "/ip4/1.2.3.4/tcp/4001", "origin": "mapped", "reached": True, "answers": answers}
+        return {
+            "state": "reachable",
+            "sentence": "Reachable at /ip4/1.2.3.4/tcp/4001: the one server that was asked connected.",
+            "servers": 2,
+            "port_mapping": "the router forwards to this machine (PCP)",
+            "addresses": [row],
+        }
 
     async def set_relay_mode(self, mode: RelayMode) -> None:
         if self.fails is not None:

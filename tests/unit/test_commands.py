@@ -172,6 +172,15 @@ async def test_lists_shorten_peers_unless_asked_not_to(run: Run) -> None:
         assert len(out.splitlines()) == 2
 
 
+async def test_check_says_the_sentence_and_who_said_what(run: Run) -> None:
+    code, out, _ = await run("check")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("Reachable at /ip4/1.2.3.4/tcp/4001")
+    assert lines[-2].split() == ["/ip4/1.2.3.4/tcp/4001", "mapped", "…" + PEER[-6:], "connected"]
+    assert lines[-1].endswith("does not dial such addresses")
+
+
 # --- changing -------------------------------------------------------------------------------------
 
 

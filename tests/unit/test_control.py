@@ -100,6 +100,12 @@ async def test_settings_say_what_they_are_and_what_is_allowed(data: Path) -> Non
     assert settings["credits.enforce"]["in_effect"] is False
 
 
+async def test_a_check_is_answered_as_described(data: Path, node: DoubleNode) -> None:
+    answer = await change(data, "POST", "/v1/check", {})
+    fits(answer, next(route for route in ROUTES if route.path == "/v1/check").schema)
+    assert node.asked == [("check",)]
+
+
 async def test_traffic_is_asked_for_by_window(data: Path, node: DoubleNode) -> None:
     for window in ("5m", "1h", "24h", "30d"):
         await ask(data, f"/v1/traffic?window={window}")
@@ -149,7 +155,7 @@ async def test_what_cannot_be_done_now_is_a_conflict(data: Path, node: DoubleNod
 @pytest.mark.parametrize(
     ("asked", "status", "sentence"),
     [
-        (request("GET", "/v1/nothing"), 404, b"there are /metrics, /v1/circuits"),
+        (request("GET", "/v1/nothing"), 404, b"there are /metrics, /v1/check, /v1/circuits"),
         (request("GET", "/v1/ledger"), 404, b"there is no /v1/ledger"),
         (request("POST", "/v1/status", b"{}"), 405, b"/v1/status answers GET, HEAD only"),
         (request("GET", "/v1/pause"), 405, b"/v1/pause answers POST only"),

@@ -164,7 +164,7 @@ async def test_announced_addresses_come_first_and_are_what_reservations_tell() -
     public = "/dns4/relay.example.org/tcp/4001"
     async with relay(network__announce=[public]) as middle, client() as bob:
         assert middle.addresses == [f"{public}/p2p/{middle.relay_id}", address(middle)]
-        assert middle.status()["reachability"] == "announced"
+        assert middle.status()["reachability"] == "reachable"
         assert (await bob.reserve(address(middle))).addresses == middle.addresses
 
 

@@ -43,6 +43,7 @@ COMMANDS: Final = (
     Command("doctor", "Say what is wrong with it or its machine, and how to mend it.", "doctor:doctor", _NODE),
     Command("completion", "Make a shell complete commands and options.", "completion:completion", _NODE),
     Command("status", "Show what it is doing, and today's numbers.", "queries:status", _SEE),
+    Command("check", "Ask others whether they can reach it, and say what to do if not.", "check:check", _SEE),
     Command("top", "Watch that live: bandwidth, limits, circuits, events.", "top:top", _SEE),
     Command("circuits", "List the circuits that are open.", "queries:circuits", _SEE),
     Command(

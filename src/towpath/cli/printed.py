@@ -157,6 +157,7 @@ ONCE: Final[dict[str, str | tuple[str]]] = {
     "service status": "service",
     "doctor": "diagnosis",
     "status": "status",
+    "check": "check",
     "top": "snapshot",
     "circuits": ("circuit",),
     "reservations": ("reservation",),

@@ -24,13 +24,13 @@ class Refused(TowpathError):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(TIMEOUT)
+        sock.settimeout(self.timeout)
         try:
             sock.connect(self._path)
         except OSError:
@@ -56,9 +56,9 @@ def ask(data: Path, path: str) -> Any:
     return change(data, "GET", path)
 
 
-def change(data: Path, method: str, path: str, content: Any = None) -> Any:
-    """The JSON that `method` of `path` gives, having sent `content` as JSON. Raises as `ask` does."""
-    connection = _connection(data)
+def change(data: Path, method: str, path: str, content: Any = None, *, timeout: float = TIMEOUT) -> Any:
+    """The JSON that `method` of `path` gives, having sent `content` as JSON, in `timeout` seconds. Raises as `ask`."""
+    connection = _connection(data, timeout)
     try:
         response = _request(data, connection, method, path, None if content is None else json.dumps(content))
         found = json.loads(response.read())
@@ -112,9 +112,9 @@ def follow(data: Path, after: int = 0) -> Following:
     return Following(data, connection, response)
 
 
-def _connection(data: Path) -> _UnixConnection:
+def _connection(data: Path, timeout: float = TIMEOUT) -> _UnixConnection:
     api = (ready(data) or {}).get("api")
-    return _UnixConnection(api if isinstance(api, str) else str(socket_path(data)))
+    return _UnixConnection(api if isinstance(api, str) else str(socket_path(data)), timeout)
 
 
 def _request(

@@ -81,6 +81,9 @@ class Controlled(Protocol):
     async def resume(self) -> None:
         """See Node."""
 
+    async def check(self) -> dict[str, Any]:
+        """See Node."""
+
     async def set_relay_mode(self, mode: RelayMode) -> object:
         """See Node."""
 
@@ -204,6 +207,10 @@ async def _resume(node: Controlled, _asked: Asked) -> Json:
     return _position(node)
 
 
+async def _check(node: Controlled, _asked: Asked) -> Json:
+    return await node.check()
+
+
 async def _mode(node: Controlled, asked: Asked) -> Json:
     body: Mode = asked.body
     await node.set_relay_mode(RelayMode(body.mode))
@@ -304,6 +311,14 @@ ROUTES: Final = (
         "Ends a pause",
         _resume,
         refer("position"),
+        body=Body(Nothing, _NO_BODY),
+    ),
+    Route(
+        "POST",
+        "/v1/check",
+        "Asks other nodes now whether they reach this one",
+        _check,
+        refer("check"),
         body=Body(Nothing, _NO_BODY),
     ),
     Route(

@@ -141,6 +141,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "until": _UNTIL,
             "circuit_addresses": rows(text(), "where the peer identity can be reached through relays"),
             "data_plane": {"type": "object", "description": "counters of the native core since the start"},
+            "reachability_why": text("what is known of reachability, in a sentence"),
         },
         peer_id=_PEER_ID,
         relay_id=_PEER_ID,
@@ -148,7 +149,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         state=_STATE,
         why=perhaps(text(), "the reason, as the end of a sentence"),
         addresses=rows(text(), "where the relay identity can be reached"),
-        reachability=text("what is known of that"),
+        reachability=one_of("unknown", "reachable", "unreachable", means="do others reach the relay identity?"),
         circuits_now=count(),
         reservations_now=count("granted to others"),
         circuits_today=count("since midnight, local time"),
@@ -165,6 +166,34 @@ SCHEMAS: Final[dict[str, Schema]] = {
             credits_used=number(),
         ),
         uptime_s=number(),
+    ),
+    "check": fields(
+        "whether others reach this node",
+        state=one_of("unknown", "reachable", "unreachable"),
+        sentence=text("what is known, and what to do"),
+        servers=count("nodes in different networks that could be asked"),
+        port_mapping=perhaps(text(), "what the router said; null: it was not asked"),
+        addresses=rows(
+            fields(
+                address=text("a multiaddr"),
+                origin=one_of(
+                    "announced",
+                    "own",
+                    "mapped",
+                    "observed",
+                    means="named by the owner, this machine's, forwarded by the router, or seen by others",
+                ),
+                reached=perhaps(flag(), "by the majority of those who say something; null: there is none"),
+                answers=rows(
+                    fields(
+                        server=_PEER_ID,
+                        reached=perhaps(flag(), "null: it says neither"),
+                        answer=text("what it says, in words"),
+                    )
+                ),
+            ),
+            "that others may reach it at",
+        ),
     ),
     "budget": fields(
         "one quota",
