@@ -7,10 +7,9 @@ peer's, which friends know, which reserves and dials at relays.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -18,18 +17,17 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from towpath import __version__, listening, overview
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
-from towpath.addresses import parse, peer_id_to_text
-from towpath.client.connecting import Connector
-from towpath.client.dialing import Dialer, deadline
-from towpath.client.relaying import STOP
+from towpath.addresses import peer_id_to_bytes, to_text
 from towpath.client.reservations import HeldReservation
-from towpath.client.stopping import StopService
-from towpath.errors import DialError, SettingsError, TowpathError
+from towpath.client.service import ClientService
+from towpath.discovery.composition import Discovery
+from towpath.errors import SettingsError, TowpathError
 from towpath.events import EventHub
 from towpath.identity import Identity, load_or_create
 from towpath.listening import Listeners
 from towpath.live_settings import NEXT_START, LiveSettings, differing
 from towpath.log import get_logger
+from towpath.reachability import Reachability
 from towpath.relay.service import RelayService
 from towpath.settings import RelayMode, Settings
 from towpath.store import Store
@@ -37,7 +35,7 @@ from towpath.stream import Stream
 
 if TYPE_CHECKING:
     from towpath._native.appstream import AppStream
-    from towpath._native.session import Session
+    from towpath.discovery.selection import Ranked
 
 __all__ = ["Node"]
 
@@ -51,17 +49,20 @@ Handler = Callable[[Stream], Awaitable[None]]
 class Node:
     """One towpath node on the running event loop; `async with Node(settings, data=path) as node`.
 
-    `data` is the directory of its keys; None makes throw-away identities and writes nothing.
+    `data` is the directory of its keys; None makes throw-away identities and writes nothing. A `reachable` node finds
+    relays and keeps two reservations by itself, unless relaying is its only job; another one only connects.
     """
 
-    def __init__(self, settings: Settings | None = None, *, data: Path | str | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, data: Path | str | None = None, reachable: bool = True
+    ) -> None:
         self.settings = Settings.load() if settings is None else settings
         self.events = EventHub()
         """What the owner is told; may be followed before the start."""
         self._data = None if data is None else Path(data)
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: list[HeldReservation] = []
+        self._reachable = reachable
         self._live = LiveSettings(self.settings, self._data)
         self._appliers: dict[str, Callable[[Settings], None]] = {}
         self._changing = asyncio.Lock()
@@ -90,31 +91,52 @@ class Node:
         self.store = await Store.open(None if self._data is None else self._data / STORE_FILE)
         self.events.recorded = lambda kind, sentence, facts: self.store.event(kind, sentence, **facts)
         loop = asyncio.get_running_loop()
-        agent = f"towpath/{__version__}"
         self._started = time.time()
         self._reactor = Reactor(loop, self.settings.native.aead)
-        self._relay = Endpoint(self._reactor, relay_key.seed, agent)
-        self._peer = Endpoint(self._reactor, peer_key.seed, agent)
+        self._relay = self._endpoint(relay_key)
+        self._peer = self._endpoint(peer_key)
         self.peer_id: str = peer_key.text
         self.relay_id: str = relay_key.text
-        for endpoint in (self._relay, self._peer):
-            endpoint.ask_identify = True
-        self._dialer = Dialer(self._peer)
-        self._connector = Connector(self._peer, self._dialer, self._held, lambda: self.settings)
-        self._peer.set_handler(STOP, StopService(self._dialer, self._takes_circuits_of, self._spawn).accept)
-        self._peer.on_session_end = self._session_ended
+        own = (self._relay.peer_id, self._peer.peer_id)
+        self._discovery = Discovery(lambda: self.settings, self.store, own)
+        self._client = ClientService(
+            self._peer,
+            lambda: self._endpoint(Identity.generate()),
+            lambda: self.settings,
+            self._discovery.guide,
+            self.events,
+            self._spawn,
+        )
+        self._discovery.client = self._client
         for protocol in self._handlers:
             self._serve(protocol)
         self._listeners = Listeners(self._relay, self.relay_id)
+        self._reachability = Reachability(
+            self._relay, self.settings, lambda: self._listeners.addresses, self.events.publish, secret=relay_key.seed
+        )
+        self._reachability.changed = self._tell_addresses
         self._service = RelayService(
             self._relay, self.settings, self.events, self.store, self._tell_addresses, self._peer
         )
         try:
             self._listen(self.settings)
             await self._service.start()
+            await self._reachability.start()
+            await self._discovery.start()
+            self._hold_or_not()
         except BaseException:
             await self.close()
             raise
+
+    def _endpoint(self, identity: Identity) -> Endpoint:
+        endpoint = Endpoint(self._reactor, identity.seed, f"towpath/{__version__}")
+        endpoint.ask_identify = True
+        return endpoint
+
+    def _hold_or_not(self) -> None:
+        # A dedicated relay has no friends who would look for it.
+        if self._reachable and self.settings.relay.mode is not RelayMode.DEDICATED_SERVER:
+            self._client.holding.start()
 
     async def drain(self, grace: float) -> None:
         """Takes no new connections, and returns when no circuit is open, after at most `grace` seconds."""
@@ -127,8 +149,9 @@ class Node:
             return
         self._closed = True
         try:
-            for held in list(self._held):
-                await self.release(held)
+            await self._client.close()
+            await self._discovery.close()
+            await self._reachability.stop()
             self._service.end()
             tasks = self._tasks - {asyncio.current_task()}
             for task in tasks:
@@ -141,7 +164,7 @@ class Node:
             await asyncio.sleep(0)
         finally:
             self._service.end()
-            for endpoint in (self._peer, self._relay):
+            for endpoint in (*self._client.endpoints, self._peer, self._relay):
                 endpoint.close()
                 endpoint.abort()
             self._reactor.close()
@@ -168,6 +191,10 @@ class Node:
         # OSError when they cannot be listened by; then everything is as before.
         self._listen(settings)
         self._service.apply(settings)
+        self._reachability.apply(settings)
+        self._discovery.apply(settings)
+        self._hold_or_not()
+        self._client.holding.changed()
 
     def _listen(self, settings: Settings) -> None:
         move = settings.relay.mode is not RelayMode.DEDICATED_SERVER
@@ -179,7 +206,8 @@ class Node:
         self._tell_addresses()
 
     def _tell_addresses(self) -> None:
-        self._listeners.tell(self.settings.network.announce)
+        confirmed = [to_text(address) for address in self._reachability.confirmed]
+        self._listeners.tell(tuple(dict.fromkeys((*self.settings.network.announce, *confirmed))))
 
     async def set_relay_mode(self, mode: RelayMode) -> dict[str, Any]:
         """Switches relaying on or off, now and for the next starts. Going off, circuits get `relay.drain_grace`.
@@ -281,35 +309,53 @@ class Node:
         """Reserves at a relay (multiaddr with /p2p/ID), so that others reach us through it.
 
         With `keep` it is refreshed, and asked for anew when lost, until `release`. RelayError when refused, DialError
-        when unreachable.
+        when unreachable, or when it is so near that it shows where this machine is and `client.hide_ip` is on.
         """
-        address = parse(relay)
-        if address.circuit or address.peer_id is None:
-            raise DialError(f"{relay} is not a relay's own address; it must end in /p2p/ and the relay's id")
-        connect = functools.partial(self._dialer.connect, address)
-        held = HeldReservation(address.peer_id, relay, connect, keep, self._dialer.control)
-        self._held.append(held)
-        try:
-            async with deadline(timeout, f"reserving at {relay}"):
-                await held.start()
-        except BaseException:
-            await self.release(held)
-            raise
-        return held
+        return await self._client.reserve([relay], keep=keep, seconds=timeout)
 
     async def release(self, held: HeldReservation) -> None:
         """Gives a reservation up."""
-        with contextlib.suppress(ValueError):
-            self._held.remove(held)
-        await held.stop()
+        await self._client.release(held)
 
-    def _session_ended(self, session: Session, why: str) -> None:
-        for held in self._held:
-            held.session_ended(session)
+    async def hold_reservations(self, relays: Sequence[str] = (), *, timeout: float = 20.0) -> list[str]:
+        """Finds relays, those given (multiaddrs) among them, and keeps two reservations from now on.
 
-    def _takes_circuits_of(self, relay_id: bytes) -> bool:
-        text = peer_id_to_text(relay_id)
-        return any(held.relay_id == text and held.state != "released" for held in self._held)
+        Returns `held_relays()` as soon as two stand, or a second after one does; NoRelaysAvailable when none does in
+        time, with what each relay answered.
+        """
+        self._discovery.guide.take_bootstrap(relays)
+        return await self._client.hold(timeout)
+
+    def held_relays(self) -> list[str]:
+        """Relays that hold our reservations and stay (multiaddrs with /p2p/ID): the active one, then its standby."""
+        return self._client.held_relays()
+
+    def on_relays_changed(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """`callback()` is called when `held_relays` may have changed, or a relay in use says that it leaves or stays.
+
+        Returns what ends that. `leaving` tells which relay it is.
+        """
+        return self._client.on_relays_changed(callback)
+
+    def doubt(self, relay: str) -> None:
+        """Something sent through this relay (multiaddr or id) had no answer: do our connections to it live?
+
+        Those that do not within a second are cut off, and what went through them fails at once.
+        """
+        self._client.doubt(relay)
+
+    # --- finding relays ------------------------------------------------------------------------
+
+    async def find_relay_peers(self, enough: int = 4, *, timeout: float = 10.0) -> list[Ranked]:
+        """Relays from the local network, the DHT and the bootstrap list, best first, each with its reasons.
+
+        Returns as soon as `enough` are known, and after `timeout` seconds with what was found.
+        """
+        return await self._discovery.find_relay_peers(enough, timeout)
+
+    async def discover_relays(self) -> list[Ranked]:
+        """Asks the DHT alone for relays; all known relays, as `find_relay_peers`."""
+        return await self._discovery.discover_relays()
 
     def set_stream_handler(self, protocol: str, handler: Handler | None) -> None:
         """Serves a protocol: `await handler(stream)` runs for each inbound stream; None stops serving it.
@@ -350,7 +396,7 @@ class Node:
 
         Direct (`/ip4/…/tcp/…/p2p/ID`) or through a relay (`…/p2p-circuit/p2p/ID`).
         """
-        return await self._connector.connect(target, protocol, timeout)
+        return await self._client.connector.connect(target, protocol, timeout)
 
     async def connect_to_peer_via_relay(
         self, target: str, protocol: str, via: str | None = None, timeout: float = 30.0
@@ -358,27 +404,32 @@ class Node:
         """A stream to a peer (id, or circuit multiaddr) through a relay.
 
         The relay is `via` (multiaddr, or id of a relay we know), else the circuit's; a relay so named that fails
-        raises what it failed of. Else a connection that there is already will do, or the relays we are connected to
-        and the bootstrap relays are tried, each with its share of the time: RelayError when one of them refused,
-        NoRelaysAvailable, which says what was tried, when none leads there.
+        raises what it failed of. Else a connection that there is already will do, or relays are tried side by side:
+        those the peer was met at or names in its record, those we are connected to, ranked and bootstrap relays.
+        RelayError when one of them refused, NoRelaysAvailable, which says what was tried, when none leads there.
         """
-        return await self._connector.through_relay(target, protocol, via, timeout)
+        return await self._client.connector.through_relay(target, protocol, via, timeout)
 
     def leaving(self, relay: str) -> bool:
         """Did this relay (multiaddr or id), which we use, say that it moves out?"""
-        return self._connector.leaving(relay)
+        return self._client.connector.leaving(relay)
 
     async def connect_with_fallback(self, target: str, protocol: str, *, timeout: float = 30.0) -> Stream:
-        """A stream to a peer through whichever relay works, else directly.
+        """A stream to a peer through relays of users, else through bootstrap relays, else directly.
 
         Directly only to an address (`/ip4/…/tcp/…/p2p/ID`) given as `target`, and only when `client.allow_direct` is
-        `always`; the relays then get half of the time.
+        `always`, or `ask` and `ask_directly` says yes; the relays then get half of the time. NoRelaysAvailable, which
+        says what was tried, when nothing leads there.
         """
-        return await self._connector.with_fallback(target, protocol, timeout)
+        return await self._client.connector.with_fallback(target, protocol, timeout)
+
+    def ask_directly(self, ask: Callable[[str], Awaitable[bool]] | None) -> None:
+        """`await ask(peer_id)` decides whether this peer may see our address when `client.allow_direct` is `ask`."""
+        self._client.connector.may_connect_directly = ask
 
     async def ping(self, target: str, via: str | None = None, timeout: float = 30.0) -> float:
         """Seconds that 32 bytes take to the peer and back, end to end. `target` and `via` as for connecting."""
-        return await self._connector.ping(target, via, timeout)
+        return await self._client.connector.ping(target, via, timeout)
 
     # --- what is going on ----------------------------------------------------------------------
 
@@ -395,7 +446,7 @@ class Node:
     @property
     def circuit_addresses(self) -> list[str]:
         """Where the peer identity is reachable through the relays that hold our reservations."""
-        return [f"{held.relay_address}/p2p-circuit/p2p/{self.peer_id}" for held in self._held if held.state == "active"]
+        return [f"{relay}/p2p-circuit/p2p/{self.peer_id}" for relay in self.held_relays()]
 
     def circuits(self, *, full: bool = False) -> list[dict[str, Any]]:
         """A row for each circuit that we relay; peer ids are shortened unless `full`."""
@@ -403,19 +454,23 @@ class Node:
 
     def reservations(self) -> list[dict[str, Any]]:
         """A row for each reservation granted and held."""
-        return overview.reservation_rows(self._relay, self._held)
+        return overview.reservation_rows(self._relay, self._client.held)
 
     def peers(self) -> list[dict[str, Any]]:
         """A row for each connection. Addresses are shown with `log.addresses` only."""
-        return overview.peer_rows([("relay", self._relay), ("peer", self._peer)], addresses=self.settings.log.addresses)
+        disguised = [("throw-away", endpoint) for endpoint in self._client.endpoints]
+        endpoints = [("relay", self._relay), ("peer", self._peer), *disguised]
+        return overview.peer_rows(endpoints, addresses=self.settings.log.addresses)
 
     def relays(self) -> list[dict[str, Any]]:
         """A row for each relay that we use or could use, with the reasons."""
-        return overview.relay_rows(self._held, self.settings.discovery.bootstrap)
+        states = self._client.standing()
+        used = {peer_id_to_bytes(h.relay_id): (states[h.relay_id], h.reasons()) for h in self._client.held}
+        return self._discovery.relay_rows(used)
 
     def data_plane(self) -> dict[str, Any]:
         """The native counters (see overview.data_plane)."""
-        return overview.data_plane(self._reactor, self._relay, self._peer)
+        return overview.data_plane(self._reactor, self._relay, self._peer, *self._client.endpoints)
 
     async def traffic(self, window: str) -> list[dict[str, int]]:
         """Rows {at, seconds, received, sent, circuits} of the relay's sockets over `5m`, `1h`, `24h` or `30d`.
@@ -424,29 +479,28 @@ class Node:
         """
         return await self.store.traffic(window)
 
+    async def check(self) -> dict[str, Any]:
+        """Asks other nodes now whether they reach this one; see Reachability.facts."""
+        return await self._reachability.check()
+
     def limits(self) -> dict[str, Any]:
         """What limits relaying, and how much of it is used (see RelayService.limits)."""
         return self._service.limits()
 
     def status(self) -> dict[str, Any]:
         """What `towpath status` shows."""
-        active = [held for held in self._held if held.state == "active"]
         return {
             "peer_id": self.peer_id,
             "relay_id": self.relay_id,
             **self._service.status(),
             "addresses": self.addresses,
             "circuit_addresses": self.circuit_addresses,
-            "reachability": "announced" if self.settings.network.announce else "unknown",
+            "reachability": str(self._reachability.state),
+            "reachability_why": self._reachability.sentence,
             "reputation": None,
             "stars": None,
             "credits": {"earned": 0, "spent": 0, "balance": 0},
-            "client": {
-                "connected_via": [held.relay_id for held in active],
-                "ip_hidden": False,
-                "ip_hidden_missing": [] if not active else ["relays learn the dialer's own peer id"],
-                "credits_used": 0,
-            },
+            "client": self._client.status(),
             "uptime_s": round(time.time() - self._started, 1),
             "data_plane": self.data_plane(),
         }

@@ -1,9 +1,9 @@
-"""What a node says of itself: rows and figures behind `status`, `circuits`, `peers`, `reservations` and `relays`."""
+"""What a node says of itself: rows and figures behind `status`, `circuits`, `peers` and `reservations`."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from towpath.addresses import peer_id_to_text, to_text
 from towpath.log import short_peer_id
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from towpath._native.reactor import Reactor
     from towpath.client.reservations import HeldReservation
 
-__all__ = ["circuit_rows", "data_plane", "peer_rows", "relay_rows", "reservation_rows"]
+__all__ = ["circuit_rows", "data_plane", "peer_rows", "reservation_rows"]
 
 
 def circuit_rows(relay: Endpoint, relay_id: str, *, full: bool) -> list[dict[str, Any]]:
@@ -101,52 +101,13 @@ def peer_rows(endpoints: Sequence[tuple[str, Endpoint]], *, addresses: bool) -> 
     return rows
 
 
-_RELAY_STATES: Final = {"active": "active", "leaving": "avoided"}
-
-
-def relay_rows(held: Sequence[HeldReservation], bootstrap: Sequence[str]) -> list[dict[str, Any]]:
-    """Relays that we use or could use."""
-    rows: list[dict[str, Any]] = []
-    for h in held:
-        rtt = h.session.rtt_s if h.session is not None else 0.0
-        rows.append(
-            {
-                "relay_id": h.relay_id,
-                "source": "bootstrap",
-                "score": None,
-                "stars": None,
-                "latency_ms": round(rtt * 1000, 3) or None,
-                "load": None,
-                "state": _RELAY_STATES.get(h.state, "candidate"),
-                "reasons": h.reasons(),
-            }
-        )
-    known = {h.relay_id for h in held}
-    for text in bootstrap:
-        relay_id = text.rpartition("/p2p/")[2]
-        if relay_id not in known:
-            rows.append(
-                {
-                    "relay_id": relay_id,
-                    "source": "bootstrap",
-                    "score": None,
-                    "stars": None,
-                    "latency_ms": None,
-                    "load": None,
-                    "state": "candidate",
-                    "reasons": ["named in discovery.bootstrap; no reservation asked for yet"],
-                }
-            )
-    return rows
-
-
-def data_plane(reactor: Reactor, relay: Endpoint, peer: Endpoint) -> dict[str, Any]:
+def data_plane(reactor: Reactor, relay: Endpoint, *peers: Endpoint) -> dict[str, Any]:
     """The native counters: sockets, queues, loop slices (ns), circuits and reservations since the start."""
     service = relay.relay
     bytes_in, bytes_out = service.totals() if service is not None else (0, 0)
     return {
         **reactor.stats(),
-        "connections": relay.connections + peer.connections,
+        "connections": relay.connections + sum(peer.connections for peer in peers),
         "accepted": relay.accepted,
         "handshakes_failed": relay.handshakes_failed,
         "relayed_in": bytes_in,

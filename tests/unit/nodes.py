@@ -28,11 +28,13 @@ def relay(**settings: Any) -> Node:
 
 
 def client(**settings: Any) -> Node:
-    """A node that relays for nobody."""
-    return Node(loaded({}, settings))
+    """A node that relays for nobody, and does by itself nothing to be reachable."""
+    return Node(loaded({}, settings), reachable=False)
 
 
 def loaded(given: dict[str, Any], settings: dict[str, Any]) -> Settings:
+    """Settings of a node that looks for nobody on the network of this machine."""
+    given = {"discovery.mdns": False, "discovery.dht": False} | given
     return Settings.load(given | {name.replace("__", "."): value for name, value in settings.items()}, environ={})
 
 

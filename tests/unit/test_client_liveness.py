@@ -74,7 +74,7 @@ async def test_a_relay_that_answers_late_is_not_given_up(met: Meeting) -> None:
 
 async def test_a_connection_that_carries_nothing_is_not_asked(met: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liveness, "PROBE_S", 0.02)
-    dialer = met.alice._dialer
+    dialer = met.alice._client.dialer
     session = await dialer.connect(parse(address(met.relay)))
     await until(lambda: session.stream_count == 0 and not session.ping_pending)
     asked = dialer._liveness._asked_at[session]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.unit.nodes import until
 from towpath.client.race import Lost, Race, Tier
 from towpath.errors import DialError
 
@@ -75,7 +76,7 @@ async def test_the_next_tier_begins_beside_one_that_is_silent_for_long_which_may
         yield "hangs"
 
     assert await race(ways).run([Tier(of("leads")), Tier(second())]) == "leads"
-    assert 0.18 <= ways.at("hangs")
+    assert ways.at("hangs") >= 0.18
     assert sorted(ways.ended) == ["hangs", "leads"]
 
 
@@ -104,9 +105,7 @@ async def test_cancelling_ends_every_attempt_before_it_returns() -> None:
     ways = Ways()
     running = race(ways, head_start=0.01, next_tier=0.01)
     task = asyncio.ensure_future(running.run([Tier(of("hangs 1", "hangs 2")), Tier(of("fails", "hangs 3"))]))
-    async with asyncio.timeout(5):
-        while len(ways.begun) < 4:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(ways.begun) == 4)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

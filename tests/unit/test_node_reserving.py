@@ -213,7 +213,7 @@ async def test_a_node_that_ends_keeps_asking_nobody(middle: Node, when: str) -> 
             await middle.close()
             await until(lambda: held.failures > 1)
     assert held.state == "released"
-    assert asyncio.all_tasks() == tasks
+    assert asyncio.all_tasks() <= tasks
     if when == "active":
         await until(lambda: middle.peers() == [])
         assert granted(middle) == []
@@ -235,7 +235,7 @@ async def test_a_reservation_released_while_it_is_asked_for_is_not_kept(middle: 
     relay_id = peer_id_to_bytes(middle.relay_id)
 
     async def connect_and_release() -> object:
-        session = await bob._dialer.connect(parse(address(middle)))
+        session = await bob._client.dialer.connect(parse(address(middle)))
         await held.stop()
         return session
 

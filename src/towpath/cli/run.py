@@ -22,7 +22,6 @@ import uvloop
 from towpath import __version__, log
 from towpath.cli.output import quantity
 from towpath.cli.places import data_directory, locked, open_files, replace_file
-from towpath.client.standing import Standing
 from towpath.control.late import LateServer
 from towpath.control.paths import READY_FILE, listen, socket_path
 from towpath.errors import SettingsError, TowpathError
@@ -65,6 +64,7 @@ class _Run:
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
         self._reloading: asyncio.Task[None] | None = None
+        self._held: list[str] = []
         self._on_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._socket = socket_path(data)
         self._manager = Manager.above(os.environ)
@@ -94,10 +94,10 @@ class _Run:
         node.on_settings("log.", lambda settings: log.configure(settings.log))
         node.on_settings("metrics.", lambda settings: self._move_metrics(node, api, settings))
         try:
-            async with Standing(node.reserve, self._relays_to_stand_at(node), told=self._reserved):
-                self._manager.ready(lambda: _in_a_line(node.status()))
-                await self._stop.wait()
-                self._manager.stopping()
+            node.on_relays_changed(lambda: self._relays_changed(node))
+            self._manager.ready(lambda: _in_a_line(node.status()))
+            await self._stop.wait()
+            self._manager.stopping()
             self._say("stopping", f"Stopping: open circuits get up to {DRAIN:.0f} s.")
             await node.drain(DRAIN)
         finally:
@@ -166,14 +166,12 @@ class _Run:
                 "setting.without_effect_yet", key=key.name, note="checked, but this version does not act on it"
             )
 
-    def _relays_to_stand_at(self, node: Node) -> list[str]:
-        """Bootstrap relays, for friends to reach this node there; a dedicated relay has no friends."""
-        if self._settings.relay.mode is RelayMode.DEDICATED_SERVER:
-            return []
-        return [relay for relay in self._settings.discovery.bootstrap if not relay.endswith(f"/p2p/{node.relay_id}")]
-
-    def _reserved(self, relay: str) -> None:
-        self._say("reserved", f"Friends can reach this node through {relay}.", relay=relay)
+    def _relays_changed(self, node: Node) -> None:
+        held = node.held_relays()
+        for relay in held:
+            if relay not in self._held:
+                self._say("reserved", f"Friends can reach this node through {relay}.", relay=relay)
+        self._held = held
 
     def _say(self, event: str, sentence: str, **facts: str) -> None:
         print(json.dumps({"event": event, **facts}) if self._json else sentence, flush=True)

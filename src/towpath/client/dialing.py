@@ -17,7 +17,7 @@ from towpath.errors import AddressError, DialError, HandshakeError, PeerIdMismat
 from towpath.relaystream.client import ClientSide
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from towpath._native.appstream import AppStream
     from towpath._native.session import Session
@@ -71,17 +71,33 @@ class Dialer:
             self._locks[way] = lock = asyncio.Lock()
         return lock
 
-    async def connect(self, address: Address) -> Session:
-        """The session with the peer at an address, a new one if there is none. The address must name the peer."""
+    @property
+    def endpoint(self) -> Endpoint:
+        """For whom it dials."""
+        return self._endpoint
+
+    async def connect(self, address: Address, *others: Address) -> Session:
+        """The session with the peer at an address, a new one if there is none. The address must name the peer.
+
+        `others` are more addresses of the same peer, tried after it.
+        """
         peer_id = address.peer_id
         if peer_id is None:
             raise AddressError(f"the address of {address.host} names no peer; append /p2p/ and the peer's id")
         async with self._one_at_a_time(peer_id):
-            session = self._endpoint.session_of(peer_id)
-            if session is None or session.via:
-                session = await self._first_of(await resolve(address), peer_id)
+            session = self.session_with(peer_id)
+            if session is None:
+                session = await self._first_of(await _places([address, *others]), peer_id)
             self._liveness.watch(session)
             return session
+
+    def session_with(self, peer_id: bytes, via: bytes = b"") -> Session | None:
+        """The newest usable session with a peer that goes through this relay, or (without one) through none."""
+        peer = self._endpoint.peers.get(peer_id)
+        for session in [] if peer is None else reversed(peer.sessions):
+            if session.via == via and not session.closed and not session.going_away:
+                return session
+        return None
 
     async def _first_of(self, places: list[tuple[str, int]], peer_id: bytes) -> Session:
         # Happy eyeballs (RFC 8305): each next place starts 250 ms after the one before, or when that failed.
@@ -121,13 +137,16 @@ class Dialer:
         told = "; ".join(failures) or "its name has no address"
         raise kind(f"no connection to {peer_id_to_text(peer_id)}: {told}; check that it runs and is reachable there")
 
-    async def through(self, relay: Session, target: bytes) -> Session:
-        """The session with `target` over a circuit at this relay, a new one if there is none."""
+    async def through(self, relay: Session, target: bytes, control: ClientSide | None = None) -> Session:
+        """The session with `target` over a circuit at this relay, a new one if there is none.
+
+        The connection to the relay may be another endpoint's: `control` is then that one's.
+        """
         async with self._one_at_a_time(relay.peer_id + target):
-            session = self._endpoint.session_of(target)
-            if session is not None and session.via == relay.peer_id:
+            session = self.session_with(target, relay.peer_id)
+            if session is not None:
                 return session
-            stream, _ = await request_circuit(relay, target, self.control)
+            stream, _ = await request_circuit(relay, target, control or self.control)
             return await self.secure(stream, True, target, relay.peer_id)
 
     async def secure(self, stream: AppStream, initiator: bool, peer_id: bytes | None, via: bytes) -> Session:
@@ -144,6 +163,20 @@ class Dialer:
         except asyncio.CancelledError:
             _give_up(dial)
             raise
+
+
+async def _places(addresses: Sequence[Address]) -> list[tuple[str, int]]:
+    # Of a name that cannot be resolved nothing, if another address can.
+    found: list[tuple[str, int]] = []
+    failure: AddressError | None = None
+    for address in addresses:
+        try:
+            found += await resolve(address)
+        except AddressError as error:
+            failure = error
+    if not found and failure is not None:
+        raise failure
+    return list(dict.fromkeys(found))
 
 
 def _not_private(error: HandshakeFailed) -> HandshakeError:

@@ -22,7 +22,7 @@ W = TypeVar("W")
 R = TypeVar("R")
 
 
-class Lost(Exception):  # noqa: N818 - not for users: the caller makes a sentence of it
+class Lost(Exception):
     """No way led there. `failures` holds each one that was tried, in the order in which they failed, with its error."""
 
     def __init__(self, failures: Sequence[tuple[object, BaseException]]) -> None:

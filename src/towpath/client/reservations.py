@@ -74,7 +74,8 @@ class HeldReservation:
     """One relay that we are reachable through.
 
     `state` is `connecting`, `active`, `leaving` (the relay moves out: what is open goes on, nobody new is sent there),
-    `lost` or `released`. With `control` it hears what the relay says of itself.
+    `lost` or `released`. With `control` it hears what the relay says of itself; `changed` is called behind each change
+    of its state.
     """
 
     def __init__(
@@ -84,10 +85,14 @@ class HeldReservation:
         connect: Callable[[], Awaitable[Session]],
         keep: bool,
         control: ClientSide | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.relay_id: Final = peer_id_to_text(relay_id)
-        self.relay_address: Final = relay_address
-        self.state = "connecting"
+        self.relay_address = relay_address
+        self.since = time.monotonic()
+        """When it came to its state."""
+        self._state = "connecting"
+        self._state_changed = changed
         self.expires_at = 0.0
         """Unix time."""
         self.voucher: bytes | None = None
@@ -107,6 +112,17 @@ class HeldReservation:
         self._changed = asyncio.Event()
         self._back = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """See the class."""
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        if state != self._state:
+            self._state, self.since = state, time.monotonic()
+            self._state_changed()
 
     async def start(self) -> None:
         """Reserves once, and from then on keeps it. Raises when the first time fails."""

@@ -28,17 +28,22 @@ _log = get_logger("client")
 
 
 class StopService:
-    """Answers STOP streams. `wanted(relay_id)` says whether we hold a reservation there; `spawn` runs each answer."""
+    """Answers STOP streams. `wanted(relay_id)` says whether we hold a reservation there; `spawn` runs each answer.
+
+    `came_in(relay_id)` is told of each circuit that stands.
+    """
 
     def __init__(
         self,
         dialer: Dialer,
         wanted: Callable[[bytes], bool],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        came_in: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._dialer = dialer
         self._wanted = wanted
         self._spawn = spawn
+        self._came_in = came_in
 
     def accept(self, stream: AppStream) -> None:
         """Takes a new STOP stream."""
@@ -56,6 +61,7 @@ class StopService:
                     return
                 # Who the dialer is, the handshake inside proves; what the relay says of it is not relied on.
                 await self._dialer.secure(stream, False, None, relay_id)
+                self._came_in(relay_id)
         except (TowpathError, TimeoutError) as error:
             stream.reset()
             _log.info("circuit_failed", error=str(error) or "it took too long")

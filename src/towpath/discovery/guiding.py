@@ -1,0 +1,131 @@
+"""What the client is told of relays and peers: the finder's knowledge in the words of `client.guide`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Container, Sequence
+from typing import TYPE_CHECKING, Final
+
+from towpath.addresses import parse, peer_id_to_text, to_text
+from towpath.client.choice import Offer
+from towpath.client.guide import RelayOffer
+from towpath.discovery.candidates import Found, Outcome, networks, usable_addresses
+from towpath.discovery.selection import Avoiding
+from towpath.errors import AddressError
+
+if TYPE_CHECKING:
+    from towpath.discovery.bootstrap import Bootstrap
+    from towpath.discovery.finder import Finder
+    from towpath.discovery.records import PeerRecord
+    from towpath.discovery.selection import Ranked
+
+__all__ = ["Guided"]
+
+_FRESH_S: Final = 0.5
+"""How long a ranking is used again: it costs more than a dial when many relays are known."""
+
+
+class Guided:
+    """See client.guide.Guide. `look_up(target)` gives the verified record of a peer, None when there is none.
+
+    `public()` tells which addresses a stranger may have us dial, `near()` the networks whose relays are not for us.
+    """
+
+    def __init__(
+        self,
+        finder: Finder,
+        bootstrap: Bootstrap,
+        look_up: Callable[[bytes], Awaitable[PeerRecord | None]],
+        public: Callable[[], Container[str]],
+        near: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self._finder = finder
+        self._bootstrap = bootstrap
+        self._look_up = look_up
+        self._public = public
+        self._near = near
+        self._ranked: list[RelayOffer] = []
+        self._ranked_at = float("-inf")
+
+    def offers(self) -> Sequence[RelayOffer]:
+        """See Guide. A bootstrap relay that failed is among them: there may be no other."""
+        now = time.monotonic()
+        if now - self._ranked_at > _FRESH_S:
+            ranked = self._finder.ranked(Avoiding(near=self._near()))
+            self._ranked = [
+                _offer(one) for one in ranked if one.candidate.addresses and (one.usable or _to_begin_with(one))
+            ]
+            self._ranked_at = now
+        return self._ranked
+
+    def changed(self) -> None:
+        """Something new is known; the next question is answered by it."""
+        self._ranked_at = float("-inf")
+
+    async def search(self, enough: int, seconds: float) -> None:
+        """See Guide."""
+        await self._finder.find(enough, seconds, avoiding=Avoiding(near=self._near()))
+        self.changed()
+
+    async def relays_of(self, target: bytes) -> list[RelayOffer] | None:
+        """See Guide. Addresses in it that are not public count only when we know the relay there ourselves."""
+        record = await self._look_up(target)
+        if record is None:
+            return None
+        found: dict[bytes, list[str]] = {}
+        for raw in record.circuits:
+            try:
+                address = parse(to_text(raw))
+            except AddressError:
+                continue
+            if address.peer_id is not None:
+                texts = found.setdefault(address.peer_id, [])
+                if address.host in self._public():
+                    texts.append(address.relay)
+        relays = [(relay_id, tuple(texts) or self.addresses(relay_id)) for relay_id, texts in found.items()]
+        return [
+            RelayOffer(Offer(relay_id, networks(texts), bootstrap=self.is_bootstrap(relay_id)), texts)
+            for relay_id, texts in relays
+            if texts
+        ]
+
+    def addresses(self, relay_id: bytes) -> tuple[str, ...]:
+        """See Guide."""
+        candidate = self._finder.candidate(relay_id)
+        return () if candidate is None else candidate.addresses
+
+    def met(self, relay_id: bytes, addresses: Sequence[str]) -> None:
+        """See Guide."""
+        if self._finder.candidate(relay_id) is None:
+            self._finder.take(Found(relay_id, usable_addresses(relay_id, addresses), "cache"))
+
+    def is_bootstrap(self, relay_id: bytes) -> bool:
+        """See Guide."""
+        return relay_id in self._bootstrap.ids
+
+    def note(self, relay_id: bytes, outcome: str, rtt_s: float | None = None) -> None:
+        """See Guide."""
+        self._finder.note(relay_id, Outcome(outcome), rtt_s * 1000 if rtt_s else None)
+        self.changed()
+
+    def take_bootstrap(self, entries: Sequence[str]) -> None:
+        """Knows the bootstrap relays of the settings at once, as far as they need no resolving."""
+        for text in entries:
+            try:
+                address = parse(text)
+            except AddressError:
+                continue
+            if address.peer_id is not None:
+                text = f"{address.transport}/p2p/{peer_id_to_text(address.peer_id)}"
+                self._finder.take(Found(address.peer_id, (text,), "bootstrap"))
+        self.changed()
+
+
+def _to_begin_with(one: Ranked) -> bool:
+    return one.candidate.source == "bootstrap"
+
+
+def _offer(one: Ranked) -> RelayOffer:
+    candidate = one.candidate
+    offer = Offer(candidate.relay_id, candidate.networks, candidate.family, float(one.score), _to_begin_with(one))
+    return RelayOffer(offer, candidate.addresses)
