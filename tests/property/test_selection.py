@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.relays import advertisement, relay_id
-from towpath.discovery.candidates import Candidate, Measured, Outcome, networks, noted, resting_until
+from towpath.discovery.candidates import Candidate, Measured, Outcome, networks, noted, rest_left
 from towpath.discovery.selection import Avoiding, diverse, own_score, rank, stars
 
 NOW = 1_800_000_000.0
@@ -28,6 +28,7 @@ measured = st.builds(
     latency_ms=latencies,
     health=shares,
     failing=st.integers(0, 1000),
+    unsure=st.booleans(),
     failed_at=times,
     refused_at=times,
     observed_at=times,
@@ -94,13 +95,15 @@ def test_what_is_in_use_is_avoided_with_everything_near_it(
         frozenset(one.family for one in in_use if one.family is not None),
         ("3.1.0.0/24",),
     )
-    for one in rank(found, NOW, random.Random(seed), avoiding):
+    ranked = rank(found, NOW, random.Random(seed), avoiding)
+    for one in ranked:
         if one.usable:
             assert one.candidate.relay_id not in avoiding.relays
             assert not one.candidate.networks & avoiding.networks
             assert one.candidate.family not in avoiding.families
             assert not any(text.startswith("/ip4/3.1.0.") for text in one.candidate.addresses)
-            assert resting_until(one.candidate.own) <= NOW
+            resting = rest_left(one.candidate.own, NOW) > 0
+            assert not resting or not any(other.usable for other in ranked if rest_left(other.candidate.own, NOW) == 0)
 
 
 @given(candidates(), st.integers(0, 2**32), st.integers(0, 6), st.booleans())
@@ -162,12 +165,14 @@ def test_measurements_stay_within_their_bounds_whatever_happens(
         assert 0 <= own.health <= 1
         assert own.successful >= 0
         assert own.failed >= 0
-        assert resting_until(own) <= now + 6 * 3600
+        assert 0 <= rest_left(own, now) <= 3600
+        assert rest_left(own, now - 1e6) <= 3600, "a clock that is set back is no reason to wait"
         if outcome is Outcome.FAILED:
-            assert own.failing == before.failing + 1
-            assert resting_until(own) > now
+            assert own.failing == before.failing + blame
+            assert rest_left(own, now) > 0
         if outcome is Outcome.SERVED:
             assert own.failing == 0
+            assert rest_left(own, now) == 0 or own.health < 0.2
 
 
 def after(own: Measured, outcomes: list[Outcome], begin: float, each_s: float) -> tuple[Measured, float]:
@@ -190,6 +195,17 @@ def test_who_was_good_for_a_month_and_then_drops_circuits_is_dropped_after_five(
             break
     assert dropped <= 5
     print(f"dropped after {dropped} failures")
+
+
+def test_the_only_relay_there_is_stays_one_however_often_it_failed() -> None:
+    own, now = after(Measured(), [Outcome.SERVED, *[Outcome.FAILED] * 9], NOW, 1.0)
+    only = Candidate(relay_id(1), ("/ip4/1.1.0.1/tcp/1",), "dht", own=own)
+    other = Candidate(relay_id(2), ("/ip4/1.2.0.1/tcp/1",), "dht")
+    assert not rank([only], now + 59, random.Random(1))[0].usable
+    again = rank([only], now + 61, random.Random(1))[0]
+    assert again.usable
+    assert again.reasons[0] == "failed 9 times in a row: asked all the same, as there is no other"
+    assert [one.usable for one in rank([only, other], now + 61, random.Random(1))] == [True, False]
 
 
 def test_failures_count_faster_than_successes() -> None:

@@ -235,7 +235,11 @@ async def test_a_failure_while_nothing_answers_counts_against_nobody() -> None:
         it.note(relay_id(1), Outcome.FAILED)
     own = it.candidate(relay_id(1))
     assert own is not None
-    assert (own.own.failed, own.own.health, own.own.failing) == (0.0, 1.0, 6)
+    assert (own.own.failed, own.own.health, own.own.failing) == (0.0, 1.0, 0)
+    assert not it.ranked()[-1].usable
+    now[0] += 11
+    assert all(one.usable for one in it.ranked()), "our own line may be back"
+    now[0] -= 11
     it.note(relay_id(2), Outcome.CONNECTED)
     after = it.candidate(relay_id(1))
     assert after is not None

@@ -31,7 +31,7 @@ __all__ = [
     "ip_addresses",
     "networks",
     "noted",
-    "resting_until",
+    "rest_left",
     "usable_addresses",
 ]
 
@@ -46,8 +46,9 @@ _BETTER: Final = 0.1
 _WORSE: Final = 0.6
 _SICK: Final = 0.2
 _FIRST_REST_S: Final = 10.0
-_LONGEST_REST_S: Final = 6 * 3600.0
+_LONGEST_REST_S: Final = 3600.0
 _SICK_REST_S: Final = 3600.0
+_REFUSED_REST_S: Final = 60.0
 _LATENCY_WEIGHT: Final = 0.25
 
 # What is not one place in the Internet: being there together says nothing.
@@ -99,7 +100,9 @@ class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
     health: float = 1.0
     """0…1: falls by 40% with each failure, wins back a tenth of what is missing with each success."""
     failing: int = 0
-    """Failures in a row."""
+    """Failures in a row that were its own."""
+    unsure: bool = False
+    """Its last failure may have been ours: nothing at all answered."""
     failed_at: float = 0.0
     refused_at: float = 0.0
     observed_at: float = 0.0
@@ -121,7 +124,7 @@ def noted(
 ) -> Measured:
     """The measurements after something more was seen.
 
-    `blame=False`: nothing at all answers us at the moment, so a failure says nothing of the relay; it only rests.
+    `blame=False`: nothing at all answers us at the moment, so a failure says nothing of the relay; it rests a little.
     A clock that was set back counts as no time.
     """
     fade = 0.5 ** (max(0.0, now - before.observed_at) / _HALF_LIFE_S) if before.observed_at else 1.0
@@ -129,44 +132,57 @@ def noted(
     up = outcome is not Outcome.FAILED
     successful, failed, health = before.successful * fade, before.failed * fade, before.health
     up_s, watched_s = before.up_s * fade, before.watched_s * fade
-    failing, failed_at, refused_at = before.failing, before.failed_at, before.refused_at
+    failing, unsure, failed_at, refused_at = before.failing, before.unsure, before.failed_at, before.refused_at
     if up or blame:
         watched_s += gap
         up_s += gap if up else 0.0
     if outcome is Outcome.SERVED:
         successful += 1
         health += (1.0 - health) * _BETTER
-        failing, refused_at = 0, 0.0
+        failing, unsure, refused_at = 0, False, 0.0
     elif outcome is Outcome.REFUSED:
         refused_at = now
     elif outcome is Outcome.FAILED:
-        failing, failed_at = failing + 1, now
+        unsure, failed_at = not blame, now
         if blame:
+            failing += 1
             failed += 1
             health *= _WORSE
     latency = before.latency_ms
     if rtt_ms is not None and rtt_ms >= 0:
         latency = rtt_ms if latency is None else latency + (rtt_ms - latency) * _LATENCY_WEIGHT
-    return Measured(successful, failed, up_s, watched_s, latency, health, failing, failed_at, refused_at, now)
+    return Measured(successful, failed, up_s, watched_s, latency, health, failing, unsure, failed_at, refused_at, now)
 
 
 def blamed(measured: Measured) -> Measured:
     """The measurements when a failure that was noted without blame turns out to have been the relay's."""
-    return msgspec.structs.replace(measured, failed=measured.failed + 1, health=measured.health * _WORSE)
+    return msgspec.structs.replace(
+        measured,
+        failed=measured.failed + 1,
+        health=measured.health * _WORSE,
+        failing=measured.failing + 1,
+        unsure=False,
+    )
 
 
-def resting_until(measured: Measured) -> float:
-    """Until when it is not asked: longer with each failure in a row, an hour when it fails too often at all.
+def rest_left(measured: Measured, now: float) -> float:
+    """Seconds for which it is not asked: longer with each failure in a row, an hour when it fails too often at all.
 
-    0: it is not resting. One that refused us rests for a minute.
+    0: it is not resting. One that refused us rests for a minute. A clock that was set back makes none of it longer.
     """
-    until = measured.refused_at + 60.0 if measured.refused_at else 0.0
-    if measured.failing:
-        rest = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0 ** min(measured.failing - 1, 16))
-        until = max(until, measured.failed_at + rest)
-    if measured.health < _SICK:
-        until = max(until, measured.failed_at + _SICK_REST_S)
-    return until
+    failed_at, refused_at = min(measured.failed_at, now), min(measured.refused_at, now)
+    left = 0.0
+    if refused_at:
+        left = refused_at + _REFUSED_REST_S - now
+    if measured.failed_at > 0:
+        # A failure that was nobody's fault is repeated soon: our own line may be back.
+        rest = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0 ** min(max(measured.failing, 1) - 1, 16))
+        if measured.health < _SICK:
+            rest = max(rest, _SICK_REST_S)
+        elif not measured.failing:
+            rest = _FIRST_REST_S if measured.unsure else 0.0
+        left = max(left, failed_at + rest - now)
+    return max(0.0, left)
 
 
 class Found(NamedTuple):

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from towpath.discovery.candidates import Candidate, Measured, ip_addresses, resting_until
+from towpath.discovery.candidates import Candidate, Measured, ip_addresses, rest_left
 
 __all__ = ["EXPLORE", "NOTHING", "Avoiding", "Ranked", "diverse", "own_score", "rank", "stars", "usable"]
 
@@ -26,6 +26,7 @@ _NEWCOMER_TRIES: Final = 2.5
 _GRADE: Final = 10.0
 _LOAD_POINTS: Final = 3.0
 _WALK: Final = 0.4
+_LAST_RESORT_S: Final = 60.0
 
 
 class Avoiding(NamedTuple):
@@ -77,23 +78,33 @@ def rank(
 ) -> list[Ranked]:
     """All candidates, the best first: volunteers, then bootstrap relays, then those that are not usable now.
 
-    The same candidates in another order, the same time and an equal `rng` give the same list. `now` is Unix time.
+    Who failed lately rests, and is asked all the same a minute later when there is nobody else. The same candidates
+    in another order, the same time and an equal `rng` give the same list. `now` is Unix time.
     """
     # In an order of their own, so that `rng` alone decides among equals.
     ordered = sorted(candidates, key=lambda candidate: candidate.relay_id)
+    against = [_against(candidate, avoiding) for candidate in ordered]
+    resting = [rest_left(candidate.own, now) for candidate in ordered]
+    nobody = not any(not told and left == 0 for told, left in zip(against, resting, strict=True))
     proven: list[tuple[tuple[float, ...], Ranked]] = []
     newcomers: list[tuple[tuple[float, ...], Ranked]] = []
     fallback: list[tuple[tuple[float, ...], Ranked]] = []
     unusable: list[tuple[tuple[float, ...], Ranked]] = []
-    for candidate in ordered:
-        against = _against(candidate, now, avoiding)
-        ranked = _judged(candidate, against, now)
+    for candidate, told, left in zip(ordered, against, resting, strict=True):
+        own = candidate.own
+        if left > 0 and not told and nobody and now - max(own.failed_at, own.refused_at) >= _LAST_RESORT_S:
+            ranked = _judged(candidate, [], [f"{_why_it_rests(own)}: asked all the same, as there is no other"], now)
+        elif left > 0:
+            rest = f"{_why_it_rests(own)}: not asked for another {_ago(left)}"
+            ranked = _judged(candidate, [*told, rest], [], now)
+        else:
+            ranked = _judged(candidate, told, [], now)
         key = (*_order(candidate), rng.random())
-        if against:
+        if not ranked.usable:
             unusable.append((key, ranked))
         elif candidate.source == "bootstrap":
             fallback.append((key, ranked))
-        elif candidate.own.tries < _NEWCOMER_TRIES:
+        elif own.tries < _NEWCOMER_TRIES:
             newcomers.append((key, ranked))
         else:
             proven.append((key, ranked))
@@ -102,8 +113,8 @@ def rank(
 
 
 def usable(candidate: Candidate, now: float, avoiding: Avoiding = NOTHING) -> bool:
-    """Does `rank` find it usable?"""
-    return not _against(candidate, now, avoiding)
+    """Would it be used now, others or not?"""
+    return rest_left(candidate.own, now) == 0 and not _against(candidate, avoiding)
 
 
 def diverse(ranked: Sequence[Ranked], most: int, *, fill: bool = False) -> list[Ranked]:
@@ -167,10 +178,10 @@ def _order(candidate: Candidate) -> tuple[float, float, float]:
     return (float(load >= FULL), -(value // _GRADE), bucket)
 
 
-def _judged(candidate: Candidate, against: list[str], now: float) -> Ranked:
+def _judged(candidate: Candidate, against: list[str], notes: list[str], now: float) -> Ranked:
     own = candidate.own
     score = min(100, max(0, int(_standing(candidate, own.latency_ms))))
-    reasons = list(against)
+    reasons = [*against, *notes]
     if own.tries >= _NEWCOMER_TRIES:
         worked = f"{own.successful:.0f} of {own.tries:.0f} tries worked"
         reasons.append(f"{worked}, up {_percent(own.uptime)} of the time")
@@ -179,7 +190,7 @@ def _judged(candidate: Candidate, against: list[str], now: float) -> Ranked:
     if own.latency_ms is not None:
         low = int(_bucket(own) * BUCKET_MS)
         reasons.append(f"{own.latency_ms:.0f} ms away ({low} to {low + int(BUCKET_MS)} ms count alike)")
-    if own.failing and not against:
+    if own.failing and not against and not notes:
         reasons.append(f"failed {_times(own.failing)} in a row, last {_ago(now - own.failed_at)} ago")
     if candidate.walk is not None:
         reasons.append(f"{candidate.walk:.0f} of 100 by what others have receipts for")
@@ -194,10 +205,9 @@ def _judged(candidate: Candidate, against: list[str], now: float) -> Ranked:
     return Ranked(candidate, score, stars(score), reasons, not against)
 
 
-def _against(candidate: Candidate, now: float, avoiding: Avoiding) -> list[str]:
-    """Why it cannot be used now; empty when it can."""
+def _against(candidate: Candidate, avoiding: Avoiding) -> list[str]:
+    """Why it is not to be used, whatever it does; empty when it may be."""
     told = []
-    own = candidate.own
     if not candidate.addresses:
         told.append("no address of it is known that we may dial")
     if candidate.relay_id in avoiding.relays:
@@ -211,14 +221,15 @@ def _against(candidate: Candidate, now: float, avoiding: Avoiding) -> list[str]:
     advertisement = candidate.advertisement
     if advertisement is not None and advertisement.withdrawn:
         told.append("it says that it relays no more")
-    until = resting_until(own)
-    if until > now:
-        if own.failing or own.refused_at < own.failed_at:
-            failed = f"failed {_times(own.failing)} in a row" if own.failing else "failed too often lately"
-            told.append(f"{failed}: not asked for another {_ago(until - now)}")
-        else:
-            told.append(f"refused us: not asked for another {_ago(until - now)}")
     return told
+
+
+def _why_it_rests(own: Measured) -> str:
+    if own.failing:
+        return f"failed {_times(own.failing)} in a row"
+    if own.unsure:
+        return "no answer, as from nobody else"
+    return "failed too often lately" if own.failed_at >= own.refused_at else "refused us"
 
 
 def _is_near(candidate: Candidate, near: tuple[str, ...]) -> bool:
