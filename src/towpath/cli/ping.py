@@ -55,7 +55,7 @@ def ping(
     except AddressError as e:
         raise UsageError(str(e)) from e
     settings = light_settings(directory, [*([way] if way else []), *(bootstrap or [])])
-    return run_until_stopped(_ping(Node(settings, data=directory), peer, way, count, as_json=as_json))
+    return run_until_stopped(_ping(Node(settings, data=directory, reachable=False), peer, way, count, as_json=as_json))
 
 
 async def _ping(node: Node, peer: str, way: str | None, count: int | None, *, as_json: bool) -> int:
