@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 from hypothesis import strategies as st
 
 from towpath import addresses
@@ -20,11 +22,16 @@ from towpath.identity import Identity
 NOW = 1_900_000_000
 
 identities = st.integers(1, 60).map(lambda n: Identity(bytes((n,)) * 32))
-_ports = st.integers(1, 65535)
-_ip4 = st.ip_addresses(v=4).map(lambda host: f"/ip4/{host}")
-_ip6 = st.ip_addresses(v=6).map(lambda host: f"/ip6/{host}")
-_names = st.from_regex(r"[a-z0-9]{1,12}(\.[a-z]{2,5}){1,2}", fullmatch=True).map(lambda name: f"/dns4/{name}")
-places = st.tuples(_ip4 | _ip6 | _names, _ports).map(lambda place: addresses.to_bytes(f"{place[0]}/tcp/{place[1]}"))
+_PLACES = tuple(
+    addresses.to_bytes(place)
+    for n in range(1, 31)
+    for place in (
+        f"/ip4/{IPv4Address(n * 0x07AB_CDEF % 2**32)}/tcp/{n}",
+        f"/ip6/{IPv6Address(n**29 % 2**128)}/tcp/{65536 - n}",
+        f"/dns4/{'name' * (n % 5)}{n}.example/tcp/443",
+    )
+)
+places = st.sampled_from(_PLACES)
 _amounts = st.none() | st.integers(1, 2**63 - 1)
 capacities = st.builds(Capacity, _amounts, _amounts, _amounts, _amounts)
 seqs = st.integers(0, 2**63 - 1)
