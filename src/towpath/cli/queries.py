@@ -60,7 +60,9 @@ def _rows(name: str, data: Path | None, *, as_json: bool, full: bool) -> None:
         print_json(found)
         return
     shown = _COLUMNS.get(name) or [k for k in (found[0] if found else {}) if k not in _NOT_SHOWN]
-    print_table(found, shown, _NONE[name])
+    # Reasons are clauses, with commas in them.
+    told = [row | {"reasons": "; ".join(row["reasons"])} if "reasons" in row else row for row in found]
+    print_table(told, shown, _NONE[name])
 
 
 def status(*, data: Data = None, as_json: Json = False) -> None:

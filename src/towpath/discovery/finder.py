@@ -37,7 +37,7 @@ _PROBE_S: Final = 5.0
 _NO_RELAY_S: Final = 600.0
 _UNREACHED_S: Final = 30.0
 _BLAME_S: Final = 60.0
-_SAVE_S: Final = 5.0
+_SAVE_S: Final = 10.0
 _log = get_logger("discovery")
 
 
