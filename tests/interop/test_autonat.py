@@ -113,7 +113,9 @@ async def test_go_finds_that_we_are_not(need: Callable[..., None]) -> None:
     [("", "Public", False), (f"/ip4/{ELSEWHERE}/tcp/1", "Private", True), (f"/ip4/{LOOPBACK}/tcp/1", "Private", False)],
     ids=["reachable", "paid, and nobody there", "nobody there"],
 )
-async def test_we_find_whether_go_is_reachable(need: Callable[..., None], about: str, found: str, *, paid: bool) -> None:
+async def test_we_find_whether_go_is_reachable(
+    need: Callable[..., None], about: str, found: str, *, paid: bool
+) -> None:
     need("go")
     async with ours() as node:
         target = f"{node.listen(LOOPBACK)}/p2p/{peer_id_to_text(node.endpoint.peer_id)}"

@@ -77,7 +77,7 @@ def test_forms_that_are_not_plain_tcp_are_no_places() -> None:
 def test_only_the_internet_is_public(ip: Ip) -> None:
     if public(ip):
         assert ip.is_global
-        assert not (ip.is_private or ip.is_loopback or ip.is_multicast or ip.is_link_local)
+        assert not any((ip.is_private, ip.is_loopback, ip.is_multicast, ip.is_link_local))
 
 
 def test_ways_around_are_not_public() -> None:

@@ -308,13 +308,14 @@ func runDialer(ctx context.Context, h host.Host, targetAddr, seed string, size i
 
 func run() error {
 	if len(os.Args) < 2 {
-		return errors.New("usage: peer relay|listener|dialer [options]")
+		return errors.New("usage: peer relay|listener|dialer|autonat [options]")
 	}
 	role := os.Args[1]
 	flags := flag.NewFlagSet(role, flag.ContinueOnError)
 	listen := flags.String("listen", "", "IP address to listen on")
 	relayAddr := flags.String("relay", "", "relay to reserve at")
 	target := flags.String("target", "", "address to dial")
+	about := flags.String("about", "", "address to ask about")
 	seed := flags.String("seed", "", "seed of the bytes to send")
 	size := flags.Int64("bytes", 16<<20, "bytes to echo")
 	allowLimited := flags.Bool("allow-limited", false, "open streams on connections with a told limit")
@@ -354,6 +355,8 @@ func run() error {
 		} else {
 			err = runListener(ctx, h, *relayAddr)
 		}
+	case "autonat":
+		err = runAutonat(ctx, h, *target, *about)
 	case "dialer":
 		err = runDialer(ctx, h, *target, *seed, *size, *allowLimited)
 	default:
