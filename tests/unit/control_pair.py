@@ -94,14 +94,16 @@ class Relaying:
 
 
 @contextlib.asynccontextmanager
-async def relaying(answers: Answers | None = None) -> AsyncIterator[Relaying]:
-    """A relay on loopback; each has a key of its own. With `answers` it answers look-ups."""
+async def relaying(answers: Callable[[Endpoint], Answers] | None = None) -> AsyncIterator[Relaying]:
+    """A relay on loopback; each has a key of its own. With `answers` it answers look-ups by what that makes."""
     reactor = Reactor(asyncio.get_running_loop())
     endpoint = Endpoint(reactor, os.urandom(32))
     policy = Policy()
     endpoint.start_relaying(policy)
     made: Relaying
-    side = RelaySide(endpoint, lambda: made.facts, answers=answers, clock=lambda: NOW)
+    side = RelaySide(
+        endpoint, lambda: made.facts, answers=None if answers is None else answers(endpoint), clock=lambda: NOW
+    )
     made = Relaying(reactor, endpoint, policy, side, endpoint.listen("127.0.0.1", 0))
     try:
         yield made

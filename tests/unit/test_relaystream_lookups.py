@@ -60,7 +60,7 @@ class Knows:
 
 
 async def test_a_client_learns_what_the_relay_knows() -> None:
-    async with relaying(Knows()) as relay:
+    async with relaying(lambda _: Knows()) as relay:
         session, control = await relay.attached()
         assert await control.look_up_peer(session, TARGET) == [b"where it is"]
         assert await control.look_up_peer(session, TARGET + b"x") == []
@@ -72,7 +72,7 @@ async def test_a_client_learns_what_the_relay_knows() -> None:
 async def test_many_questions_find_their_answers() -> None:
     knows = Knows()
     knows.peers = {b"peer %d" % n: [b"record %d" % n] for n in range(4)}
-    async with relaying(knows) as relay:
+    async with relaying(lambda _: knows) as relay:
         session, control = await relay.attached()
         asked = [control.look_up_peer(session, b"peer %d" % n) for n in range(4)]
         assert await asyncio.gather(*asked) == [[b"record %d" % n] for n in range(4)]
@@ -88,7 +88,7 @@ async def test_a_relay_without_answers_is_not_asked() -> None:
 async def test_a_relay_that_can_ask_nobody_says_so() -> None:
     knows = Knows()
     knows.failing = True
-    async with relaying(knows) as relay:
+    async with relaying(lambda _: knows) as relay:
         session, control = await relay.attached()
         with pytest.raises(LookUpFailed, match="cannot look anything up") as failed:
             await control.look_up_peer(session, TARGET)
@@ -98,7 +98,7 @@ async def test_a_relay_that_can_ask_nobody_says_so() -> None:
 async def test_a_client_gets_no_more_look_ups_at_once_than_its_share() -> None:
     knows = Knows()
     knows.open.clear()
-    async with relaying(knows) as relay:
+    async with relaying(lambda _: knows) as relay:
         session, control = await relay.attached()
         waiting = [asyncio.ensure_future(control.look_up_peer(session, TARGET)) for _ in range(answering.EACH)]
         await until(lambda: knows.asked == answering.EACH)
@@ -110,7 +110,7 @@ async def test_a_client_gets_no_more_look_ups_at_once_than_its_share() -> None:
 
 
 async def test_a_client_that_asks_without_end_is_put_off_and_keeps_its_stream() -> None:
-    async with relaying(Knows()) as relay:
+    async with relaying(lambda _: Knows()) as relay:
         session, control = await relay.attached()
         with pytest.raises(LookUpFailed) as failed:
             for _ in range(20):
@@ -122,7 +122,7 @@ async def test_a_client_that_asks_without_end_is_put_off_and_keeps_its_stream() 
 async def test_look_ups_end_with_the_stream_of_whoever_asked() -> None:
     knows = Knows()
     knows.open.clear()
-    async with relaying(knows) as relay:
+    async with relaying(lambda _: knows) as relay:
         session, control = await relay.attached()
         waiting = asyncio.ensure_future(control.look_up_peer(session, TARGET))
         await until(lambda: knows.asked == 1)
@@ -135,7 +135,7 @@ async def test_look_ups_end_with_the_stream_of_whoever_asked() -> None:
 
 async def test_a_record_is_taken_of_those_who_hold_a_reservation() -> None:
     knows = Knows()
-    async with relaying(knows) as relay:
+    async with relaying(lambda _: knows) as relay:
         session, control = await relay.attached()
         with pytest.raises(LookUpFailed, match="no reservation") as failed:
             await control.hand_over(session, b"record")
@@ -149,7 +149,7 @@ async def test_a_record_is_taken_of_those_who_hold_a_reservation() -> None:
 
 
 async def test_a_relay_that_does_not_speak_the_protocol_fails_at_once() -> None:
-    async with relaying(Knows()) as relay:
+    async with relaying(lambda _: Knows()) as relay:
         session, control = await relay.client()
         relay.side.close()
         with pytest.raises(LookUpFailed):
