@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.unit.relays import NOW, advertisement, relay_id, signed
-from towpath.discovery.candidates import Found, Outcome, usable_addresses
+from towpath.discovery.candidates import Found, Outcome, PublicAddresses, usable_addresses
+from towpath.discovery.dht_source import DhtSource
 from towpath.discovery.finder import HEAD_START_S, Finder, Probed
+from towpath.discovery.records import NO_CAPACITY
 from towpath.discovery.selection import Avoiding, diverse
 from towpath.errors import DialError
 from towpath.store import Store
@@ -165,6 +167,36 @@ async def test_what_the_neighbours_tell_of_counts_once_its_identify_says_that_it
     await it.close()
 
 
+async def test_a_few_strangers_are_measured_after_a_search_and_nobody_twice_within_an_hour() -> None:
+    asked: list[bytes] = []
+    enough = asyncio.Event()
+    now = [float(NOW)]
+
+    async def probe(peer: bytes, addresses: Sequence[str]) -> Probed:
+        asked.append(peer)
+        if len(asked) == 4:
+            enough.set()
+        if peer == relay_id(5):
+            raise DialError("nobody there")
+        return Probed(True, 20.0)
+
+    it = finder(Told("dht", range(1, 10)), Told("bootstrap", [20]), probe=probe, clock=lambda: now[0])
+    for number in range(1, 6):
+        it.take(found(number))
+    it.note(relay_id(1), Outcome.SERVED)
+    async with asyncio.timeout(5):
+        await it.find(99, 5.0)
+        await enough.wait()
+        await it.close()
+    assert len(asked) == len(set(asked)) == 4
+    assert relay_id(1) not in asked, "what was just seen need not be asked"
+    assert relay_id(20) not in asked, "bootstrap relays have other things to do"
+    for peer in set(asked) - {relay_id(5)}:
+        one = it.candidate(peer)
+        assert one is not None
+        assert one.own.latency_ms == 20.0
+
+
 async def test_what_was_known_is_there_after_a_restart_and_tried_before_anybody_is_asked() -> None:
     store = await Store.open(None)
     it = finder(Told("dht", [1, 2, 3]), store=store)
@@ -256,7 +288,7 @@ async def test_a_relay_that_withdraws_is_not_used_any_more() -> None:
     it = finder()
     it.take(found(1))
     assert it.ranked()[0].usable
-    gone = advertisement(1, seq=2, capacity=type(advertisement(1).capacity)(0, 0, 0, 0))
+    gone = advertisement(1, seq=2, capacity=NO_CAPACITY)
     it.take(Found(relay_id(1), (), "dht", gone, b"raw"))
     only = it.ranked()[0]
     assert not only.usable
@@ -300,6 +332,18 @@ async def test_rows_say_where_each_relay_stands_and_why() -> None:
     assert mine["reasons"][:2] == ["reserved until 12:00:00", "3 of 3 tries worked, up 100% of the time"]
     assert rows[3]["reasons"][0] == "failed once in a row: not asked for another 10 s"
     await it.close()
+
+
+async def test_a_strangers_record_never_leads_into_a_network_at_home() -> None:
+    async def read(most: int) -> AsyncIterator[tuple[bytes, Any]]:
+        for number, ips in enumerate([("9.9.9.9", "192.168.0.1"), ("10.0.0.1",), ("203.0.113.5",)]):
+            yield signed(number, *ips), advertisement(number, *ips)
+        yield b"", advertisement(3, capacity=NO_CAPACITY, seq=2)
+
+    told = [one async for one in DhtSource(read, PublicAddresses).search()]
+    assert [(one.relay_id, len(one.addresses)) for one in told] == [(relay_id(0), 1), (relay_id(3), 0)]
+    laboratory = [one async for one in DhtSource(read, lambda: PublicAddresses(["203.0.113.0/24"])).search()]
+    assert relay_id(2) in {one.relay_id for one in laboratory}
 
 
 async def test_a_diverse_pair_is_found_among_neighbours() -> None:

@@ -1,7 +1,8 @@
 """Finding relays: asks the sources side by side, knows what they told and what we measured, keeps it on disk.
 
 A source earlier in the list gets a head start. What was known at the last run is there at once and tried first; while
-it lasts nothing is searched. What a source cannot vouch for (mDNS) is asked whether it relays before it counts.
+it lasts nothing is searched. What a source cannot vouch for (mDNS) is asked whether it relays before it counts, and
+after a search a few strangers are measured.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from towpath.addresses import peer_id_to_text
@@ -33,6 +43,9 @@ AGAIN_S: Final = 600.0
 """After this long a search is worth another one although enough is known."""
 MOST_KNOWN: Final = 1024
 _PROBES: Final = 8
+_EXPLORED: Final = 4
+"""Relays that are measured after a search although nobody needs them yet."""
+_STALE_S: Final = 3600.0
 _PROBE_S: Final = 5.0
 _NO_RELAY_S: Final = 600.0
 _UNREACHED_S: Final = 30.0
@@ -255,7 +268,36 @@ class Finder:
         if self._search is None or self._search.done():
             self._searched_at = time.monotonic()
             self._search = asyncio.create_task(self._ask_all(self._sources), name="relay search")
+            self._search.add_done_callback(lambda _: self._explore())
         return self._search
+
+    def _explore(self) -> None:
+        # So that the next choice, when one we use has gone, is among relays whose distance is known.
+        if self._probe is None or self._closed:
+            return
+        now = self._clock()
+        strange = [
+            one
+            for one in self._candidates()
+            if now - one.own.observed_at > _STALE_S and one.source != "bootstrap" and usable(one, now)
+        ]
+        for one in self._rng.sample(strange, min(_EXPLORED, len(strange))):
+            if one.relay_id not in self._probing:
+                self._start_probe(self._measure(self._probe, one), one.relay_id)
+
+    async def _measure(self, probe: Probe, candidate: Candidate) -> None:
+        try:
+            async with self._probe_slots, asyncio.timeout(_PROBE_S):
+                probed = await probe(candidate.relay_id, candidate.addresses)
+        except (TowpathError, OSError):
+            self.note(candidate.relay_id, Outcome.FAILED)
+        else:
+            self.note(candidate.relay_id, Outcome.CONNECTED if probed.relays else Outcome.REFUSED, probed.rtt_ms)
+
+    def _start_probe(self, probing: Coroutine[Any, Any, None], relay_id: bytes) -> None:
+        task = asyncio.create_task(probing, name="relay?")
+        self._probing[relay_id] = task
+        task.add_done_callback(lambda _: self._probing.pop(relay_id, None))
 
     async def _ask_all(self, sources: Sequence[Source]) -> None:
         if not self._volunteers():
@@ -299,11 +341,8 @@ class Finder:
         known_until = self._no_relay.get(found.relay_id, now)
         if self._probe is None or found.relay_id in self._probing or known_until > now:
             return
-        if len(self._probing) >= MOST_KNOWN:
-            return
-        task = asyncio.create_task(self._find_out(self._probe, found), name="relay?")
-        self._probing[found.relay_id] = task
-        task.add_done_callback(lambda _: self._probing.pop(found.relay_id, None))
+        if len(self._probing) < MOST_KNOWN:
+            self._start_probe(self._find_out(self._probe, found), found.relay_id)
 
     async def _find_out(self, probe: Probe, found: Found) -> None:
         probed = Probed(False)
