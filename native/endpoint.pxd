@@ -36,7 +36,7 @@ cdef class Endpoint(SessionOwner):
     cdef public uint64_t idle_ms
     cdef public uint64_t inner_idle_ms
     cdef str agent
-    cdef list addresses
+    cdef readonly list addresses       # that identify tells
     cdef readonly bint closed
     cdef Observer observer             # of its sockets, None: nobody samples them
     cdef int traffic_class             # of their packets (IP_TOS, IPV6_TCLASS)

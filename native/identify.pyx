@@ -23,6 +23,10 @@ cdef enum:
     INTERNED_MAX = 1024
     AGENT_MAX = 128            # characters of a peer's agent name that are kept
     OBSERVED_TAG = 0x22        # field 4, length-delimited
+    LISTENS_MAX = 8            # addresses of a peer that are kept
+
+# Whoever speaks one of these serves the DHT; where it says it listens is kept, for the routing table.
+cdef frozenset DHT_SERVERS = frozenset(("/towpath/kad/1.0.0", "/ipfs/kad/1.0.0"))
 
 cdef dict interned = {}
 
@@ -144,6 +148,12 @@ cdef void enter(Session session, const uint8_t* p, size_t n) noexcept:
     session.agent = intern_value((<bytes>m.agent.p[:m.agent.n]).decode("utf-8", "replace")[:AGENT_MAX])
     session.protocols = intern_value(frozenset([
         (<bytes>m.protocols[i].p[:m.protocols[i].n]).decode("utf-8", "replace") for i in range(m.protocols_n)]))
+    if DHT_SERVERS.isdisjoint(session.protocols):
+        session.listens = ()
+    else:
+        session.listens = tuple([
+            <bytes>m.listen[i].p[:m.listen[i].n] for i in range(min(m.listen_n, LISTENS_MAX))
+            if 0 < m.listen[i].n <= 128 and tp_multiaddr_valid(m.listen[i].p, m.listen[i].n)])
     if 0 < m.observed.n <= 128 and tp_multiaddr_valid(m.observed.p, m.observed.n):
         session.observed = m.observed.p[:m.observed.n]
 

@@ -84,6 +84,7 @@ cdef class Session(Upper):
     cdef readonly double opened_at
     cdef readonly str agent
     cdef readonly object protocols     # from identify: frozenset of str, or None
+    cdef readonly tuple listens        # from identify: multiaddrs of one that serves the DHT, () of others, or None
     cdef readonly bytes observed       # from identify: our address as the other side sees it
 
     cdef void begin(self, Channel channel, SessionOwner owner, uint64_t idle_ms) noexcept

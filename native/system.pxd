@@ -33,6 +33,7 @@ cdef extern from "<sys/socket.h>" nogil:
     enum: SOCK_NONBLOCK
     enum: SOCK_CLOEXEC
     enum: MSG_NOSIGNAL
+    enum: SHUT_WR
     enum: SOL_SOCKET
     enum: SO_ERROR
     enum: SO_MAX_PACING_RATE
@@ -43,6 +44,7 @@ cdef extern from "<sys/socket.h>" nogil:
         uint16_t ss_family
     ssize_t recv(int fd, void* buf, size_t n, int flags)
     ssize_t send(int fd, const void* buf, size_t n, int flags)
+    int shutdown(int fd, int how)
     int accept4(int fd, sockaddr* addr, socklen_t* n, int flags)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t n)
     int getsockopt(int fd, int level, int name, void* value, socklen_t* n)

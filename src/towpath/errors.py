@@ -8,6 +8,7 @@ from typing import ClassVar
 __all__ = [
     "AddressError",
     "ConnectionFailed",
+    "DhtError",
     "DialError",
     "HandshakeError",
     "IdentityError",
@@ -200,6 +201,10 @@ class NoRelaysAvailable(TowpathError):
 
 class NotRunning(TowpathError):
     """No node runs on the data directory asked for."""
+
+
+class DhtError(TowpathError):
+    """The DHT could not be asked, or did not answer in time."""
 
 
 class TicketError(TowpathError):

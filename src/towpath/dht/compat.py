@@ -1,0 +1,472 @@
+"""py-libp2p's kad-dht with its faults worked around. All work-arounds are here, in `host` and in `serving`.
+
+Each names the fault; tests/unit/dht/test_dht_faults.py shows every one of them in the library as it is, and fails
+once the library is mended: then the work-around goes.
+
+- PROTOCOL: `protocol_prefix` changes no protocol id. → Host replaces it in every stream.
+- IDLE: twelve idle streams use up the server. → serving hands it whole messages only.
+- SEALS: every message is signed with the host's key (fields that only py-libp2p knows). → `streams.without_seals`.
+- ECHO: ADD_PROVIDER is answered, which the next question on a stream then reads as its own. → serving drops it.
+- HEARSAY: whoever is named in an answer enters the routing table, and so does every client that asks. → Table.
+- SPLIT: every full bucket is split, up to 5,120 peers; a full one is pinged with its lock held. → Table.
+- SQUAT: the first 20 providers of a key stay for 48 h. → Providers, over our own store.
+- REPEATED: providers come back several times, found ones enter the own store, and the addresses of the closer peers
+  that a server names are dropped. → Providers.find_providers.
+- STALE: values are served, and believed of the own store, without looking at them again. → Values, Kad.get_value.
+- ROOM: 50,000 values of 1 MiB, the search for the oldest takes all of them. → Values.
+- AGAIN: a value put a second time is refused as if it were older. → Namespaces.
+- ROUNDS: a look-up waits for the slowest of each round; a peer that does not answer costs 10 s. → Routing.
+- ENDLESS: get_value asks on as long as somebody names new peers. → Kad.get_value.
+- LOGS: bodies of messages are written to the log, by whoever sends them. → `hush`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import trio
+from libp2p.kad_dht.common import BUCKET_SIZE, format_time_rfc3339
+from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
+from libp2p.kad_dht.pb.kademlia_pb2 import Record
+from libp2p.kad_dht.peer_routing import PeerRouting
+from libp2p.kad_dht.provider_store import ProviderStore as LibraryProviders
+from libp2p.kad_dht.routing_table import KBucket, RoutingTable
+from libp2p.kad_dht.utils import sort_peer_ids_by_distance
+from libp2p.kad_dht.value_store import ValueStore
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo
+from libp2p.records.ipns import IPNSValidator
+from libp2p.records.pubkey import PublicKeyValidator
+from libp2p.records.validator import NamespacedValidator, Validator
+
+from towpath.dht.host import Host, readable
+from towpath.discovery import records
+from towpath.discovery.provider_store import ProviderStore
+
+__all__ = ["ASKER", "Kad", "Namespaces", "Providers", "Values", "hush", "public_validators", "towpath_validators"]
+
+ASKER: contextvars.ContextVar[bytes] = contextvars.ContextVar("asker", default=b"")
+"""The address prefix of the peer whose message is being handled."""
+
+AT_ONCE: Final = 10
+MOST_QUERIES: Final = 80
+"""Of one look-up, whatever peers name."""
+SETTLE_S: Final = 0.7
+"""After the closest have answered, how long others are waited for; also after a first value or provider."""
+CLOSEST: Final = 3
+STALE_S: Final = 3600
+
+
+def hush() -> None:
+    """Silences py-libp2p (LOGS)."""
+    for name in ("libp2p", "multiaddr"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+        logger.setLevel(logging.CRITICAL + 1)
+
+
+# --- what may stand in a DHT --------------------------------------------------------------------
+
+
+class Records(Validator):
+    """towpath's records."""
+
+    def validate(self, key: str, value: bytes) -> None:
+        """RecordError unless it may stand under the key now."""
+        records.check(key, value, time.time())
+
+    def select(self, key: str, values: list[bytes]) -> int:
+        """The one that counts."""
+        return records.select(key, values)
+
+
+class Namespaces(NamespacedValidator):
+    """Of equal values the last counts (AGAIN): one that is put again is no older than itself."""
+
+    def select(self, key: str, values: list[bytes]) -> int:
+        """Its index."""
+        best = values[super().select(key, values)]
+        return len(values) - 1 - values[::-1].index(best)
+
+
+def towpath_validators() -> Namespaces:
+    """Of towpath's own DHT, which holds nothing but towpath's records."""
+    return Namespaces({"relays": Records(), "towpath": Records()}, strict_validation=True)
+
+
+def public_validators() -> Namespaces:
+    """Of the public DHT."""
+    return Namespaces({"pk": PublicKeyValidator(), "ipns": IPNSValidator()}, strict_validation=True)
+
+
+# --- stores -------------------------------------------------------------------------------------
+
+
+class Values(ValueStore):
+    """At most `MOST` values, those whose keys are nearest to us, and not too many from one address prefix (ROOM)."""
+
+    MOST: Final = 8192
+    MOST_BYTES: Final = 8 * 1024 * 1024
+    MOST_OF_PREFIX: Final = 2048
+    LIFE_S: Final = 48 * 3600
+
+    def __init__(self, host: Host, validator: NamespacedValidator) -> None:
+        super().__init__(host, host.get_id())
+        self._validator = validator
+        self._here = _position(host.get_id().to_bytes())
+        self._kept: dict[bytes, tuple[bytes, float, bytes]] = {}
+        """Value, when it came, and the prefix it came from."""
+        self._bytes = 0
+        self._of_prefix: dict[bytes, int] = {}
+
+    def put(self, key: bytes, value: bytes, validity: float = 0.0) -> None:
+        """Keeps a value, unsigned: whose it is, it says itself (SEALS)."""
+        self.remove(key)
+        prefix = ASKER.get()
+        if self._of_prefix.get(prefix, 0) >= self.MOST_OF_PREFIX:
+            self.remove(self._farthest(prefix))
+        while self._kept and (len(self._kept) >= self.MOST or self._bytes + len(value) > self.MOST_BYTES):
+            self.remove(self._farthest(None))
+        self._kept[key] = (value, time.time(), prefix)
+        self._bytes += len(value)
+        self._of_prefix[prefix] = self._of_prefix.get(prefix, 0) + 1
+
+    def put_record(self, key: bytes, record: Record) -> None:
+        """Keeps what a record says."""
+        self.put(key, record.value)
+
+    def get(self, key: bytes) -> Record | None:
+        """What is kept, if it is still valid (STALE)."""
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        value, at, _ = found
+        try:
+            if time.time() - at > self.LIFE_S:
+                raise ValueError("too old")
+            self._validator.validate(key.decode(), value)
+        except Exception:  # noqa: BLE001 - validators raise what they like
+            self.remove(key)
+            return None
+        return Record(key=key, value=value, timeReceived=format_time_rfc3339())
+
+    def remove(self, key: bytes) -> bool:
+        """False when there was none."""
+        found = self._kept.pop(key, None)
+        if found is None:
+            return False
+        value, _, prefix = found
+        self._bytes -= len(value)
+        self._of_prefix[prefix] -= 1
+        if not self._of_prefix[prefix]:
+            del self._of_prefix[prefix]
+        return True
+
+    def cleanup_expired(self) -> int:
+        """Drops what is no longer valid."""
+        before = len(self._kept)
+        for key in list(self._kept):
+            self.get(key)
+        return before - len(self._kept)
+
+    def size(self) -> int:
+        """How many are kept."""
+        return len(self._kept)
+
+    def _farthest(self, prefix: bytes | None) -> bytes:
+        keys = (key for key, kept in self._kept.items() if prefix is None or kept[2] == prefix)
+        return max(keys, key=lambda key: _position(key) ^ self._here)
+
+
+def _position(key: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(key).digest())
+
+
+class Providers(LibraryProviders):
+    """Over towpath's own store (SQUAT); asks once and for as long as it must (REPEATED)."""
+
+    def __init__(self, host: Host, routing: Routing) -> None:
+        super().__init__(host, routing)
+        self._store = ProviderStore()
+        self._rng = random.SystemRandom()
+
+    def add_provider(self, key: bytes, provider: PeerInfo) -> None:
+        """One that said so itself."""
+        addresses = [address.to_bytes() for address in provider.addrs]
+        self._store.add(key, provider.peer_id.to_bytes(), addresses, ASKER.get(), time.monotonic())
+
+    def get_providers(self, key: bytes) -> list[PeerInfo]:
+        """A random 20 of them."""
+        found = self._store.some(key, self._rng, time.monotonic())
+        return [PeerInfo(ID(one.peer_id), readable(one.addresses)) for one in found]
+
+    async def provide(self, key: bytes) -> int:
+        """Tells the servers closest to the key, and says how many were told."""
+        mine = self.host.get_addrs()
+        if mine:
+            self.add_provider(key, PeerInfo(self.local_peer_id, mine))
+        told = 0
+
+        async def tell(peer: ID) -> None:
+            nonlocal told
+            told += await self._send_add_provider(peer, key)
+
+        await _each(await self.peer_routing.find_closest_peers_network(key), tell)
+        return told
+
+    async def find_providers(self, key: bytes, count: int = 20) -> list[PeerInfo]:
+        """Whom the servers closest to the key name, each once."""
+        found: dict[ID, PeerInfo] = {
+            one.peer_id: one for one in self.get_providers(key) if one.peer_id != self.local_peer_id
+        }
+        enough = Enough(count)
+        enough.have(len(found))
+
+        async def ask(peer: ID) -> None:
+            for one in (await self._get_providers_from_peer_with_closers(peer, key))[0]:
+                if one.peer_id != self.local_peer_id:
+                    found.setdefault(one.peer_id, one)
+            enough.have(len(found))
+
+        await _each(await self.peer_routing.find_closest_peers_network(key), ask, enough)
+        return list(found.values())[:count]
+
+    async def _republish_provider_records(self) -> None:
+        """Who provides tells it again in time."""
+
+    def cleanup_expired(self) -> None:
+        """The store forgets by itself."""
+
+
+# --- routing ------------------------------------------------------------------------------------
+
+
+class Table(RoutingTable):
+    """Holds peers that agreed to the protocol, or said that they serve it, and nobody else (HEARSAY).
+
+    Only the bucket around us is split; in a full one a peer stays while it was heard of in the last hour (SPLIT).
+    """
+
+    async def add_peer(self, peer_obj: PeerInfo | ID, *, skip_server_mode_check: bool = False) -> bool:
+        """What py-libp2p calls for everybody it hears of: nothing."""
+        return False
+
+    def admit(self, peer_id: ID, addresses: Sequence[bytes]) -> bool:
+        """One that serves. False when there is no room for it."""
+        if peer_id == self.local_id or not addresses:
+            return False
+        info = PeerInfo(peer_id, readable(addresses))
+        bucket: KBucket = self.find_bucket(peer_id)
+        while not bucket.has_peer(peer_id) and bucket.size() >= bucket.bucket_size and self._should_split_bucket(bucket):
+            self._split_bucket(bucket)
+            bucket = self.find_bucket(peer_id)
+        now = time.time()
+        if bucket.has_peer(peer_id):
+            bucket.remove_peer(peer_id)
+        else:
+            subnet = _subnet_of(info)
+            if subnet is not None and bucket._peers_in_subnet(subnet) >= bucket._subnet_limit():
+                return False
+            if bucket.size() >= bucket.bucket_size:
+                oldest = bucket.get_oldest_peer()
+                if oldest is None or now - bucket.peers[oldest][1] < STALE_S:
+                    return False
+                bucket.remove_peer(oldest)
+        bucket.peers[peer_id] = (info, now)
+        return True
+
+    def _should_split_bucket(self, bucket: KBucket) -> bool:
+        return bool(bucket.peer_id_in_range(self.local_id)) and bool(super()._should_split_bucket(bucket))
+
+
+def _subnet_of(info: PeerInfo) -> str | None:
+    from libp2p.kad_dht.routing_table import _subnet_key
+
+    return _subnet_key(info)
+
+
+class Routing(PeerRouting):
+    """Look-ups that keep ten questions under way and wait for nobody in particular (ROUNDS)."""
+
+    def __init__(self, host: Host, table: Table) -> None:
+        super().__init__(host, table)
+        self._host = host
+
+    async def find_closest_peers_network(self, target_key: bytes, count: int = BUCKET_SIZE) -> list[ID]:
+        """The servers closest to a key that agreed to the protocol, the closest first."""
+        look_up = _LookUp(self._host, target_key, count, self._ask)
+        known = self.routing_table.find_local_closest_peers(target_key, count)
+        if len(known) < CLOSEST:
+            known = [*known, *self._host.get_peerstore().peer_ids()]
+        return await look_up.run(known)
+
+    async def _ask(self, peer: ID, key: bytes) -> list[ID]:
+        return await self._query_peer_for_closest(peer, key)
+
+
+class _LookUp:
+    def __init__(
+        self, host: Host, key: bytes, count: int, ask: Callable[[ID, bytes], Awaitable[list[ID]]]
+    ) -> None:
+        self._host = host
+        self._key = key
+        self._count = count
+        self._ask = ask
+        self._begun = trio.current_time()
+        self._heard: set[ID] = {host.get_id()}
+        self._waiting: list[ID] = []
+        self._under_way: set[ID] = set()
+        self._answered: list[ID] = []
+        self._left = MOST_QUERIES
+        self._changed = trio.Event()
+
+    async def run(self, known: list[ID]) -> list[ID]:
+        self._hear(known)
+        async with trio.open_nursery() as nursery:
+            while True:
+                while self._waiting and len(self._under_way) < AT_ONCE and self._left and self._wanted():
+                    peer = self._waiting.pop(0)
+                    self._under_way.add(peer)
+                    self._left -= 1
+                    nursery.start_soon(self._query, peer)
+                if not self._under_way:
+                    break
+                changed = self._changed = trio.Event()
+                with trio.move_on_after(SETTLE_S if self._settled() else float("inf")) as patience:
+                    await changed.wait()
+                if patience.cancelled_caught:
+                    break
+            nursery.cancel_scope.cancel()
+        return self._answered[: self._count]
+
+    def _hear(self, peers: list[ID]) -> None:
+        new = [peer for peer in dict.fromkeys(peers) if peer not in self._heard and not self._host.failed_lately(peer)]
+        self._heard.update(new)
+        self._waiting = sort_peer_ids_by_distance(self._key, [*self._waiting, *new])[: 4 * self._count]
+
+    def _wanted(self) -> bool:
+        # Is the next one closer than the farthest that is to be found?
+        if len(self._answered) < self._count:
+            return True
+        last = self._answered[self._count - 1]
+        return sort_peer_ids_by_distance(self._key, [self._waiting[0], last])[0] != last
+
+    def _settled(self) -> bool:
+        # Have the closest of all that were heard of answered?
+        if len(self._answered) < CLOSEST:
+            return False
+        pending = [*self._under_way, *self._waiting[:1]]
+        best = sort_peer_ids_by_distance(self._key, [*self._answered[:CLOSEST], *pending])[:CLOSEST]
+        return best == self._answered[:CLOSEST] or not self._waiting
+
+    async def _query(self, peer: ID) -> None:
+        try:
+            found = await self._ask(peer, self._key)
+            if self._host.answered_at(peer) >= self._begun:
+                self._answered = sort_peer_ids_by_distance(self._key, [*self._answered, peer])
+            self._hear(found)
+        finally:
+            self._under_way.discard(peer)
+            self._changed.set()
+
+
+class Enough:
+    """When to stop asking: at once with `wanted`, and SETTLE_S after the first."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self._first = float("inf")
+        self.scope = trio.CancelScope()
+
+    def have(self, count: int) -> None:
+        """So many were found by now."""
+        if count and self._first == float("inf"):
+            self._first = trio.current_time()
+            self.scope.deadline = self._first + SETTLE_S
+        if count >= self._wanted:
+            self.scope.cancel()
+
+
+async def _each(peers: Sequence[ID], ask: Callable[[ID], Awaitable[None]], enough: Enough | None = None) -> None:
+    room = trio.CapacityLimiter(AT_ONCE)
+
+    async def one(peer: ID) -> None:
+        async with room:
+            await ask(peer)
+
+    with enough.scope if enough is not None else trio.CancelScope():
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(one, peer)
+
+
+# --- the DHT ------------------------------------------------------------------------------------
+
+
+class Kad(KadDHT):
+    """One network. It runs no service: serving hands it messages, and `child` calls the rest."""
+
+    SAME: Final = 3
+    """So many servers must have the value that counts, or SETTLE_S pass, before it is believed."""
+
+    def __init__(self, host: Host, validator: NamespacedValidator) -> None:
+        super().__init__(host, DHTMode.SERVER, validator=validator, validator_changed=True, strict_validation=True)
+        self._host = host
+        self.routing_table: Table = Table(host.get_id(), host)
+        self.peer_routing: Routing = Routing(host, self.routing_table)
+        self.value_store: Values = Values(host, validator)
+        self.provider_store: Providers = Providers(host, self.peer_routing)
+        host.proved = self._proved
+
+    async def _proved(self, peer_id: ID) -> None:
+        self.routing_table.admit(peer_id, self._host.get_peerstore().of(peer_id))
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Gives a value to the servers closest to its key; how many took it. The validator's error for a bad one."""
+        self.validator.validate(key, value)
+        raw = key.encode()
+        kept = self.value_store.get(raw)
+        if kept is None or self.validator.select(key, [kept.value, value]) == 1:
+            self.value_store.put(raw, value)
+        took = 0
+
+        async def give(peer: ID) -> None:
+            nonlocal took
+            took += await self.value_store._store_at_peer(peer, raw, value, record=Record(key=raw, value=value))
+
+        await _each(await self.peer_routing.find_closest_peers_network(raw), give)
+        return took
+
+    async def get_value(self, key: str, quorum: int = SAME) -> bytes | None:
+        """The value that counts among those of the servers closest to the key, and our own (STALE, ENDLESS)."""
+        raw = key.encode()
+        own = self.value_store.get(raw)
+        best: bytes | None = None if own is None else own.value
+        same = int(best is not None)
+        enough = Enough(quorum)
+        lacking: list[ID] = []
+
+        async def ask(peer: ID) -> None:
+            nonlocal best, same
+            value: Any = await self.value_store._get_from_peer(peer, raw)
+            try:
+                self.validator.validate(key, value)
+            except Exception:  # noqa: BLE001 - validators raise what they like
+                return
+            if value == best:
+                same += 1
+            elif best is None or self.validator.select(key, [best, value]) == 1:
+                best, same = value, 1
+            else:
+                lacking.append(peer)
+            enough.have(same)
+
+        await _each(await self.peer_routing.find_closest_peers_network(raw), ask, enough)
+        return best
