@@ -1,9 +1,9 @@
 # cython: language_level=3
 """A stream spliced to a Unix socket, behind which another process serves its protocol. Never seen by Python.
 
-Back pressure both ways: what the socket does not take waits here, at most the stream's first window of it, and is granted
-anew only once taken; what the stream does not take is left in the socket. A process that dies closes its sockets, and
-with them the streams.
+Back pressure both ways: what the socket does not take waits here, at most the stream's first window of it, and is
+granted anew only once taken; what the stream does not take is left in the socket. A process that dies closes its
+sockets, and with them the streams.
 """
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -237,8 +237,9 @@ cdef class Bridge(Pollable):
 
 def splice(AppStream a not None, int fd, uint64_t idle_ms=60000):
     """Lets a stream and a connected, non-blocking Unix socket carry on one another's bytes from now on. Both are the
-    bridge's; nobody may wait at the AppStream. `on_end`, set afterwards, is called once nothing is left of either; after
-    idle_ms without a byte both end. OSError when the socket cannot be watched: then it is closed and the stream reset."""
+    bridge's; nobody may wait at the AppStream. `on_end`, set afterwards, is called once nothing is left of either;
+    after idle_ms without a byte both end. OSError when the socket cannot be watched: then it is closed and the stream
+    reset."""
     cdef Bridge b = Bridge.__new__(Bridge)
     cdef Side side = Side.__new__(Side)
     cdef Stream s = a.stream

@@ -24,7 +24,7 @@ ASK_S: Final = 9.0
 REFRESH_S: Final = 600.0
 LONELY_S: Final = 20.0
 """Between attempts to find anybody at all."""
-TOLD_S: Final = 10.0
+TOLD_S: Final = 2.0
 """Between looks at whether the node must hear of a changed routing table."""
 TOLD: Final = 40
 NICENESS: Final = 5
@@ -177,7 +177,7 @@ class Process:
         return Answer(ask.number, answered)
 
     async def _provide(self, ask: Ask) -> Answer:
-        return Answer(ask.number, await self._own.kad.provider_store.provide(ask.key))
+        return Answer(ask.number, await self._own.kad.provider_store.publish(ask.key))
 
     async def _providers(self, ask: Ask) -> Answer:
         found = await self._own.kad.provider_store.find_providers(ask.key, ask.most)
@@ -231,9 +231,9 @@ class Process:
                 await network.refresh()
 
     async def _tell(self) -> None:
-        told: list[Contact] | None = None
+        told = None
         while True:
-            now = self._contacts()
+            now = (self._own.kad.routing_table.size(), self._contacts())
             if now != told:
                 told = now
                 await self._tell_table()

@@ -28,9 +28,10 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
+from libp2p.abc import IHost
 from libp2p.kad_dht.common import BUCKET_SIZE, format_time_rfc3339
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.kad_dht.pb.kademlia_pb2 import Record
@@ -118,7 +119,7 @@ class Values(ValueStore):
     LIFE_S: Final = 48 * 3600
 
     def __init__(self, host: Host, validator: NamespacedValidator) -> None:
-        super().__init__(host, host.get_id())
+        super().__init__(cast(IHost, host), host.get_id())
         self._validator = validator
         self._here = _position(host.get_id().to_bytes())
         self._kept: dict[bytes, tuple[bytes, float, bytes]] = {}
@@ -193,7 +194,7 @@ class Providers(LibraryProviders):
     """Over towpath's own store (SQUAT); asks once and for as long as it must (REPEATED)."""
 
     def __init__(self, host: Host, routing: Routing) -> None:
-        super().__init__(host, routing)
+        super().__init__(cast(IHost, host), routing)
         self._store = ProviderStore()
         self._rng = random.SystemRandom()
 
@@ -207,7 +208,7 @@ class Providers(LibraryProviders):
         found = self._store.some(key, self._rng, time.monotonic())
         return [PeerInfo(ID(one.peer_id), readable(one.addresses)) for one in found]
 
-    async def provide(self, key: bytes) -> int:
+    async def publish(self, key: bytes) -> int:
         """Tells the servers closest to the key, and says how many were told."""
         mine = self.host.get_addrs()
         if mine:
@@ -264,7 +265,9 @@ class Table(RoutingTable):
             return False
         info = PeerInfo(peer_id, readable(addresses))
         bucket: KBucket = self.find_bucket(peer_id)
-        while not bucket.has_peer(peer_id) and bucket.size() >= bucket.bucket_size and self._should_split_bucket(bucket):
+        while (
+            not bucket.has_peer(peer_id) and bucket.size() >= bucket.bucket_size and self._should_split_bucket(bucket)
+        ):
             self._split_bucket(bucket)
             bucket = self.find_bucket(peer_id)
         now = time.time()
@@ -296,7 +299,7 @@ class Routing(PeerRouting):
     """Look-ups that keep ten questions under way and wait for nobody in particular (ROUNDS)."""
 
     def __init__(self, host: Host, table: Table) -> None:
-        super().__init__(host, table)
+        super().__init__(cast(IHost, host), table)
         self._host = host
 
     async def find_closest_peers_network(self, target_key: bytes, count: int = BUCKET_SIZE) -> list[ID]:
@@ -312,9 +315,7 @@ class Routing(PeerRouting):
 
 
 class _LookUp:
-    def __init__(
-        self, host: Host, key: bytes, count: int, ask: Callable[[ID, bytes], Awaitable[list[ID]]]
-    ) -> None:
+    def __init__(self, host: Host, key: bytes, count: int, ask: Callable[[ID, bytes], Awaitable[list[ID]]]) -> None:
         self._host = host
         self._key = key
         self._count = count
@@ -417,9 +418,11 @@ class Kad(KadDHT):
     """So many servers must have the value that counts, or SETTLE_S pass, before it is believed."""
 
     def __init__(self, host: Host, validator: NamespacedValidator) -> None:
-        super().__init__(host, DHTMode.SERVER, validator=validator, validator_changed=True, strict_validation=True)
+        seen = cast(IHost, host)
+        super().__init__(seen, DHTMode.SERVER, validator=validator, validator_changed=True, strict_validation=True)
         self._host = host
-        self.routing_table: Table = Table(host.get_id(), host)
+        self._checks = validator
+        self.routing_table: Table = Table(host.get_id(), seen)
         self.peer_routing: Routing = Routing(host, self.routing_table)
         self.value_store: Values = Values(host, validator)
         self.provider_store: Providers = Providers(host, self.peer_routing)
@@ -430,10 +433,10 @@ class Kad(KadDHT):
 
     async def put(self, key: str, value: bytes) -> int:
         """Gives a value to the servers closest to its key; how many took it. The validator's error for a bad one."""
-        self.validator.validate(key, value)
+        self._checks.validate(key, value)
         raw = key.encode()
         kept = self.value_store.get(raw)
-        if kept is None or self.validator.select(key, [kept.value, value]) == 1:
+        if kept is None or self._checks.select(key, [kept.value, value]) == 1:
             self.value_store.put(raw, value)
         took = 0
 
@@ -457,12 +460,12 @@ class Kad(KadDHT):
             nonlocal best, same
             value: Any = await self.value_store._get_from_peer(peer, raw)
             try:
-                self.validator.validate(key, value)
+                self._checks.validate(key, value)
             except Exception:  # noqa: BLE001 - validators raise what they like
                 return
             if value == best:
                 same += 1
-            elif best is None or self.validator.select(key, [best, value]) == 1:
+            elif best is None or self._checks.select(key, [best, value]) == 1:
                 best, same = value, 1
             else:
                 lacking.append(peer)

@@ -25,8 +25,10 @@ FAILED_S: Final = 30.0
 
 
 class Places:
-    """Where peers are, by their own or others' account; those not heard of for longest are forgotten. Stands for
-    py-libp2p's peer store."""
+    """Where peers are, by their own or others' account; those not heard of for longest are forgotten.
+
+    Stands for py-libp2p's peer store.
+    """
 
     def __init__(self) -> None:
         self._known: OrderedDict[ID, tuple[bytes, ...]] = OrderedDict()
@@ -153,7 +155,7 @@ class Host:
         """Streams come through `serving`."""
 
     async def new_stream(self, peer_id: ID, protocols: Sequence[str]) -> Exchange:
-        """For one question and its answer. NoStream when there is none to be had, at once if that was so a moment ago."""
+        """For one question and its answer. NoStream when there is none to be had, or was none a moment ago."""
         if peer_id == self._id or self.failed_lately(peer_id):
             raise NoStream
         try:

@@ -143,5 +143,3 @@ def _refuse(message: Opened, stream: trio.SocketStream) -> None:
 
 def _ignore(message: object) -> None:
     pass
-
-

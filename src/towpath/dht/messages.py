@@ -141,8 +141,8 @@ FromNode = Start | Mine | Opened | Failed | Ask | GiveUp
 FromChild = Open | Answer | Table
 
 _encoder = msgspec.msgpack.Encoder()
-_from_node = msgspec.msgpack.Decoder(FromNode)
-_from_child = msgspec.msgpack.Decoder(FromChild)
+_from_node: msgspec.msgpack.Decoder[FromNode] = msgspec.msgpack.Decoder(FromNode)
+_from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
 
 
 def encode(message: FromNode | FromChild) -> bytes:

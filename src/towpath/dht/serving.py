@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from typing import Final
+from typing import Final, cast
 
 import trio
+from libp2p.abc import INetStream
 from libp2p.peer.id import ID
 
 from towpath.dht.compat import ASKER, Kad
@@ -63,7 +64,7 @@ class Server:
 
     async def _answer(self, message: bytes, peer_id: ID, stream: trio.SocketStream) -> bool:
         request = Request(message, peer_id)
-        await self._kad._do_handle_stream(request)
+        await self._kad._do_handle_stream(cast(INetStream, request))
         if request.refused:
             return False
         answer = request.answer()
@@ -72,5 +73,3 @@ class Server:
                 await stream.send_all(answer)
             return not slow.cancelled_caught
         return True
-
-

@@ -10,7 +10,16 @@ import trio
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
 
-__all__ = ["MAX_ANSWER", "MAX_REQUEST", "Exchange", "ProtocolError", "Request", "frame", "read_message", "without_seals"]
+__all__ = [
+    "MAX_ANSWER",
+    "MAX_REQUEST",
+    "Exchange",
+    "ProtocolError",
+    "Request",
+    "frame",
+    "read_message",
+    "without_seals",
+]
 
 MAX_REQUEST: Final = 16384
 MAX_ANSWER: Final = 65536

@@ -1,0 +1,110 @@
+"""The DHT in its process: nodes on loopback that find each other's records, and processes that die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.net.dht_speakers import Speaker, joined, network, reactors, speaker
+from tests.unit.nodes import descriptors, until
+from towpath.dht.messages import KAD
+from towpath.discovery.shards import shard_key
+from towpath.errors import DhtError
+
+pytestmark = pytest.mark.serial
+
+
+async def test_two_nodes_and_a_client_find_what_one_publishes() -> None:
+    async with network(2) as (a, b), reactors() as reactor, speaker(reactor, serve=False) as client:
+        key, raw = a.advertisement()
+        assert await a.dht.put(key, raw) == 1
+        assert await a.dht.provide(shard_key(7)) == 1
+        assert await b.dht.get(key) == raw
+        assert [peer for peer, _ in await b.dht.providers(shard_key(7), 20)] == [a.endpoint.peer_id]
+        await joined(client, b)
+        assert await client.dht.get(key) == raw
+        assert await client.dht.providers(shard_key(7), 20) == [(a.endpoint.peer_id, a.endpoint.addresses)]
+        assert await client.dht.find_peer(a.endpoint.peer_id) == a.endpoint.addresses
+        assert await client.dht.get(b.advertisement()[0]) is None
+        # Servers know one another, and nobody takes a client for a server.
+        await until(lambda: (a.dht.size, b.dht.size, client.dht.size) == (1, 1, 2))
+        with pytest.raises(DhtError, match="record"):
+            await a.dht.put(b.advertisement()[0], raw)
+
+
+def kill(one: Speaker) -> None:
+    process = one.dht._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+
+
+async def test_a_killed_process_is_replaced_and_knows_what_was_known_and_published() -> None:
+    async with network(2) as (a, b):
+        key, raw = a.advertisement()
+        await a.dht.put(key, raw)
+        await a.dht.provide(shard_key(1))
+        await until(lambda: a.dht.size == 1)
+        before = descriptors()
+        kill(a)
+        kill(b)
+        # A question put meanwhile waits for the new process.
+        with contextlib.suppress(DhtError):
+            await b.dht.get(key)
+        await until(lambda: a.dht.restarts == b.dht.restarts == 1, 60)
+        await until(lambda: a.dht.size == b.dht.size == 1, 60)
+        assert [kind for kind, _ in a.told] == ["dht.ended"]
+
+        async def found() -> bool:
+            return await b.dht.get(key) == raw and len(await b.dht.providers(shard_key(1), 5)) == 1
+
+        async with asyncio.timeout(60):
+            while not await found():  # noqa: ASYNC110 - nobody tells when a process has looked round
+                await asyncio.sleep(0.1)
+        await until(lambda: descriptors() <= before, 10)
+
+
+async def test_many_idle_streams_do_not_keep_a_server_from_answering() -> None:
+    async with network(2) as (a, b), reactors() as reactor, speaker(reactor, serve=False) as client:
+        from towpath.client.relaying import open_stream
+
+        session = await client.endpoint.dial("127.0.0.1", a.port, a.endpoint.peer_id)
+        idle = [await open_stream(session, KAD) for _ in range(16)]
+        for stream in idle[:8]:
+            stream.write(b"\x20half of a")
+        key, raw = b.advertisement()
+        assert await b.dht.put(key, raw) == 1
+        assert await b.dht.get(key) == raw
+        assert not any(stream.was_reset for stream in idle)
+        # One peer gets no more than its share.
+        more = await open_stream(session, KAD)
+        await more.wait_readable()
+        assert more.was_reset
+
+
+async def test_a_node_and_its_process_take_no_more_memory_than_promised() -> None:
+    async with network(2) as (a, _):
+        process = a.dht._process
+        assert process is not None
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        resident = int(status.split("VmRSS:")[1].split()[0])
+        # 175 MiB for both; a relay at rest has 45.
+        assert resident < (175 - 45) * 1024
+
+
+async def test_a_stopped_dht_leaves_no_process_and_no_descriptor() -> None:
+    async with reactors() as reactor:
+        async with speaker(reactor):
+            pass
+        before = descriptors()
+        async with speaker(reactor) as one:
+            assert one.dht.running
+            pid = one.dht._process.pid if one.dht._process else 0
+        assert not Path(f"/proc/{pid}").exists()
+        assert descriptors() == before
+        with pytest.raises(DhtError, match="stopped"):
+            await one.dht.get(one.advertisement()[0])
