@@ -154,3 +154,22 @@ async def test_without_a_dht_there_is_an_advertisement_for_those_who_ask() -> No
         s.clock.now += 7201
         assert alone.raw is None
         await alone.stop()
+
+
+async def test_a_dht_that_was_joined_later_is_told_the_same_again() -> None:
+    async with scene() as s:
+        await until(lambda: s.dht.provided)
+        s.dht.values.clear()
+        s.advertiser.republish()
+        await until(lambda: len(s.dht.puts) == 2)
+        assert s.dht.puts[0] == s.dht.puts[1]
+
+
+async def test_what_cannot_be_advertised_is_left_out() -> None:
+    async with scene(start=False) as s:
+        circuit = addresses.to_bytes(f"/ip4/192.31.196.7/tcp/4001/p2p/{RELAY.text}/p2p-circuit")
+        s.facts = AdvertFacts(True, (circuit, b"", HERE, HERE, addresses.to_bytes("/ip4/1.1.1.1/udp/1")))
+        assert (await s.advertiser.advertise()).addrs == (HERE,)
+        s.facts = AdvertFacts(True, (circuit,))
+        with pytest.raises(TowpathError, match="no address"):
+            await s.advertiser.advertise()

@@ -12,7 +12,7 @@ from tests.unit.memory_dht import Clock, MemoryDht
 from tests.unit.nodes import until
 from tests.unit.said import advertisement, peer_record
 from towpath.discovery import reading
-from towpath.discovery.answers import FRESH_S, READ_AGAIN_S, DhtAnswers
+from towpath.discovery.answers import FEW_AGAIN_S, FRESH_S, READ_AGAIN_S, DhtAnswers
 from towpath.discovery.peer_records import HeldRecords
 from towpath.discovery.reading import read_shards
 from towpath.discovery.records import advertisement_key, peer_key
@@ -130,6 +130,19 @@ async def test_relays_are_read_again_after_a_while_without_keeping_anybody_waiti
     await made.close()
 
 
+async def test_where_there_are_few_relays_not_every_question_reads_the_dht() -> None:
+    dht = network(RELAYS[:3])
+    made = answers(dht, own=False)
+    assert len(await made.relays(12)) == 3
+    assert len(await made.relays(12)) == 3
+    assert len(dht.read) == SHARDS
+    late = network(RELAYS[:4])
+    dht.values, dht.provided = late.values, late.provided
+    dht.clock.now += FEW_AGAIN_S
+    assert len(await made.relays(12)) == 4
+    await made.close()
+
+
 async def test_relays_that_withdrew_are_not_answered() -> None:
     dht = network(RELAYS[:6], withdrawn=3)
     made = answers(dht, own=False)
@@ -169,7 +182,7 @@ async def test_what_was_not_found_is_looked_up_again_soon() -> None:
     assert await made.peer(peer.peer_id) == []
     dht.values[peer_key(peer.peer_id)] = raw = peer_record(peer)
     assert await made.peer(peer.peer_id) == []
-    dht.clock.now += FRESH_S / 10
+    dht.clock.now += FRESH_S / 3
     assert await made.peer(peer.peer_id) == [raw]
 
 

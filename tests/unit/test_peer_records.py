@@ -18,8 +18,8 @@ from towpath._native.endpoint import Endpoint
 from towpath.client.relaying import request_reservation
 from towpath.discovery import peer_records
 from towpath.discovery.answers import DhtAnswers
-from towpath.discovery.peer_records import HeldRecords, Place, RecordKeeper
-from towpath.discovery.records import peer_key, read_peer_record
+from towpath.discovery.peer_records import HeldRecords, Place, RecordKeeper, next_record
+from towpath.discovery.records import MAX_RECORD, peer_key, read_peer_record, sign
 from towpath.errors import TowpathError
 from towpath.identity import Identity
 from towpath.relaystream.reasons import Answer
@@ -150,6 +150,21 @@ async def test_a_peer_without_reservations_says_nothing() -> None:
     await store.close()
 
 
+def test_a_record_has_the_best_places_that_fit_into_it() -> None:
+    relays = [Identity(bytes((n,)) * 32) for n in range(10, 30)]
+    record = next_record(PEER.peer_id, [Place(b"", b"nowhere"), place(PEER), *map(place, [*relays, *relays])], 5, NOW)
+    assert record.circuits == tuple(map(circuit, relays[:8]))
+    assert len(sign(record, PEER.seed)) <= MAX_RECORD
+    named = [
+        addresses.to_bytes(f"/dns4/{one.text}.a-relay-with-a-long-name.example/tcp/1/p2p/{one.text}/p2p-circuit")
+        for one in relays
+    ]
+    record = next_record(PEER.peer_id, [Place(b"", name) for name in named], 5, NOW)
+    assert record.circuits == tuple(named[: len(record.circuits)])
+    assert len(record.circuits) >= 4
+    assert len(sign(record, PEER.seed)) <= MAX_RECORD
+
+
 # --- a relay's part -----------------------------------------------------------------------------------------------
 
 
@@ -236,6 +251,16 @@ async def test_only_a_few_are_published_at_once_and_the_newest_of_each() -> None
     assert held.dht.values == {peer_key(one.peer_id): peer_record(one, at=[ONE, TWO], seq=2) for one in peers}
     # The first few were under way already when their next record came.
     assert len(held.dht.puts) == 20 + peer_records._PUTS_AT_ONCE
+
+
+async def test_a_dht_that_was_joined_later_gets_all_of_them() -> None:
+    held = Held()
+    raw = peer_record(PEER, at=[ONE])
+    held.records.take(PEER.peer_id, raw)
+    await until(lambda: held.records.published == 1)
+    held.dht.values.clear()
+    held.records.republish()
+    await until(lambda: held.dht.values == {peer_key(PEER.peer_id): raw})
 
 
 async def test_what_the_dht_did_not_take_is_put_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from towpath.discovery.records import (
     Capacity,
     RecordError,
     advertisement_key,
+    may_be_advertised,
     read_advertisement,
     sign,
 )
@@ -67,13 +68,18 @@ class AdvertFacts(NamedTuple):
     family: str | None = None
 
     @property
+    def fitting(self) -> tuple[bytes, ...]:
+        """The addresses that an advertisement can hold, each once."""
+        return tuple(addr for addr in dict.fromkeys(self.addresses) if may_be_advertised(addr))[:MAX_ADDRESSES]
+
+    @property
     def offered(self) -> bool:
         """Is there a relay that others can reach?"""
-        return self.relaying and bool(self.addresses)
+        return self.relaying and bool(self.fitting)
 
     def but_for_load(self) -> tuple[object, ...]:
         """What makes another advertisement necessary soon. The shown figures and the load can wait."""
-        return (self.addresses[:MAX_ADDRESSES], self.mode, self.capacity, self.account, self.family)
+        return (self.fitting, self.mode, self.capacity, self.account, self.family)
 
 
 class Do(enum.Enum):
@@ -126,7 +132,7 @@ def said_by(relay_id: bytes, facts: AdvertFacts, said: Advertisement | None, now
         return Advertisement(
             v=1,
             peer_id=relay_id,
-            addrs=facts.addresses[:MAX_ADDRESSES],
+            addrs=facts.fitting,
             mode=facts.mode,
             capacity=facts.capacity,
             load=facts.load,
@@ -228,6 +234,12 @@ class Advertiser:
         """`facts()` may answer something else, or the DHT can be reached again."""
         self._failures = 0
         self._changed.set()
+
+    def republish(self) -> None:
+        """Puts what stands into the DHT anew: it is another one, or was joined just now."""
+        if self.raw is not None:
+            self._published = False
+        self.changed()
 
     async def stop(self) -> None:
         """Ends it, and withdraws what stands if the DHT takes that within 2 s."""

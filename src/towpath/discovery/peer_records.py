@@ -19,6 +19,7 @@ from towpath.discovery.records import (
     MAX_CIRCUITS,
     PeerRecord,
     RecordError,
+    may_be_met_at,
     peer_key,
     read_peer_record,
     sign,
@@ -36,6 +37,8 @@ __all__ = ["HeldRecords", "Place", "RecordKeeper", "next_record"]
 
 REFRESH_S: Final = 2400.0
 """After this long a record is made anew; a random part of up to a fifth earlier."""
+_ROOM: Final = 720
+"""Bytes of circuits that leave room for all else in a record."""
 _SETTLE_S: Final = 0.05
 """Reservations that come at about the same time get into one record."""
 _RETRY_S: Final = (5.0, 120.0)
@@ -55,8 +58,14 @@ class Place(NamedTuple):
 
 
 def next_record(peer_id: bytes, places: Sequence[Place], last_seq: int, now: float) -> PeerRecord:
-    """The record that says of `peer_id` where it is to be met, best first. Its number is higher than `last_seq`."""
-    circuits = tuple(dict.fromkeys(place.circuit for place in places))[:MAX_CIRCUITS]
+    """The record that says of `peer_id` where it is to be met, best first. Its number is higher than `last_seq`.
+
+    Places that cannot stand in it, or for which there is no room, are left out.
+    """
+    fitting = dict.fromkeys(place.circuit for place in places if may_be_met_at(place.circuit, peer_id))
+    circuits = tuple(fitting)[:MAX_CIRCUITS]
+    while sum(map(len, circuits)) > _ROOM:
+        circuits = circuits[:-1]
     issued = int(now)
     return PeerRecord(
         v=1,
@@ -254,6 +263,12 @@ class HeldRecords:
             self._swept_at = now
             for peer_id in list(self._held):
                 self.get(peer_id)
+
+    def republish(self) -> None:
+        """Publishes all of them anew: the DHT is another one, or was joined just now."""
+        if self._dht is not None:
+            self._to_publish.update((peer_id, 0) for peer_id in self._held if peer_id not in self._to_publish)
+            self._publish_more()
 
     async def close(self) -> None:
         """Publishes no more."""

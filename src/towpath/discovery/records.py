@@ -30,6 +30,8 @@ __all__ = [
     "RecordError",
     "advertisement_key",
     "check",
+    "may_be_advertised",
+    "may_be_met_at",
     "newer",
     "peer_key",
     "read_advertisement",
@@ -54,7 +56,9 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Time = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 _Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 _PeerId = Annotated[bytes, msgspec.Meta(min_length=38, max_length=38)]
-_Address = Annotated[bytes, msgspec.Meta(min_length=8, max_length=160)]
+_SHORTEST: Final = 8
+_LONGEST: Final = 160
+_Address = Annotated[bytes, msgspec.Meta(min_length=_SHORTEST, max_length=_LONGEST)]
 
 
 class RecordError(TowpathError):
@@ -161,6 +165,24 @@ def read_peer_record(raw: bytes, now: float | None) -> PeerRecord:
     return record
 
 
+def may_be_advertised(addr: bytes) -> bool:
+    """May this binary multiaddr stand in an advertisement?"""
+    try:
+        _check_address(addr)
+    except (RecordError, AddressError):
+        return False
+    return True
+
+
+def may_be_met_at(circuit: bytes, peer_id: bytes) -> bool:
+    """May this binary multiaddr stand in the record of this peer?"""
+    try:
+        _check_circuit(circuit, peer_id)
+    except (RecordError, AddressError):
+        return False
+    return True
+
+
 def newer(a: _R, b: _R) -> bool:
     """Does `a` take the place of `b`, a record by the same signer? Nothing takes the place of itself."""
     return _rank(a) > _rank(b)
@@ -248,9 +270,7 @@ def _check_advertisement(record: Advertisement) -> None:
     if len(set(record.addrs)) != len(record.addrs):
         raise RecordError("an address twice")
     for addr in record.addrs:
-        address = _parse(addr)
-        if address.peer_id is not None or address.circuit:
-            raise RecordError("an advertised address is an IP address or name, and a TCP port, and nothing more")
+        _check_address(addr)
     capacity = record.capacity
     # Either it takes nothing, or something of everything.
     numbers = (capacity.reservations, capacity.circuits, capacity.circuit_data, capacity.rate)
@@ -263,14 +283,26 @@ def _check_circuits(record: PeerRecord) -> None:
     if len(set(record.circuits)) != len(record.circuits):
         raise RecordError("a circuit twice")
     for circuit in record.circuits:
-        address = _parse(circuit)
-        if address.peer_id is None or not address.circuit or address.target_id is not None:
-            raise RecordError("a peer is to be met at circuits only, each with the relay's id and no target")
-        if address.peer_id == record.peer_id:
-            raise RecordError("nobody is met through itself")
+        _check_circuit(circuit, record.peer_id)
+
+
+def _check_address(addr: bytes) -> None:
+    address = _parse(addr)
+    if address.peer_id is not None or address.circuit:
+        raise RecordError("an advertised address is an IP address or name, and a TCP port, and nothing more")
+
+
+def _check_circuit(circuit: bytes, peer_id: bytes) -> None:
+    address = _parse(circuit)
+    if address.peer_id is None or not address.circuit or address.target_id is not None:
+        raise RecordError("a peer is to be met at circuits only, each with the relay's id and no target")
+    if address.peer_id == peer_id:
+        raise RecordError("nobody is met through itself")
 
 
 def _parse(raw: bytes) -> addresses.Address:
+    if not _SHORTEST <= len(raw) <= _LONGEST:
+        raise AddressError(f"an address of {len(raw)} bytes; {_SHORTEST} to {_LONGEST} are allowed")
     text = addresses.to_text(raw)
     if addresses.to_bytes(text) != raw:
         raise AddressError("an address in another encoding than its own")
