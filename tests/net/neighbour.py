@@ -46,7 +46,7 @@ async def main(ip: str | None) -> None:
             await mdns.announce(node.listen_addresses)
         say("ready", relay_id=node.relay_id)
         while await lines.readline():
-            await finder.find(99, 10.0)
+            await finder.search()
             say("found", rows=finder.rows(), addresses=[c.candidate.addresses for c in finder.ranked()])
         await finder.close()
         await mdns.close()

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.relays import NOW, advertisement, relay_id, signed
 from towpath.discovery.candidates import Found, Outcome, PublicAddresses, usable_addresses
 from towpath.discovery.dht_source import DhtSource
-from towpath.discovery.finder import HEAD_START_S, Finder, Probed
+from towpath.discovery.finder import HEAD_START_S, SETTLE_S, Finder, Probed
 from towpath.discovery.records import NO_CAPACITY
 from towpath.discovery.selection import Avoiding, diverse
 from towpath.errors import DialError
@@ -75,6 +75,18 @@ async def test_it_returns_as_soon_as_enough_are_known_and_leaves_the_sources_to_
     assert (fast.left, slow.left) == (1, 0)
     await it.close()
     assert slow.left == 1
+
+
+async def test_a_second_after_the_first_relay_it_makes_do_with_what_there_is() -> None:
+    source = Told("dht", [1], endless=True)
+    it = finder(source)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    async with asyncio.timeout(10):
+        assert numbers(await it.find(4, 60.0)) == {1}
+    assert loop.time() - begun >= SETTLE_S * 0.9
+    assert source.left == 0, "the search goes on"
+    await it.close()
 
 
 async def test_earlier_sources_have_a_head_start_and_later_ones_do_not_wait_for_their_end() -> None:

@@ -39,6 +39,7 @@ __all__ = ["Finder", "Probe", "Probed", "Source"]
 HEAD_START_S: Final = 0.25
 SEARCH_S: Final = 20.0
 """What a search may take, whoever waits for it."""
+SETTLE_S: Final = 1.0
 AGAIN_S: Final = 600.0
 """After this long a search is worth another one although enough is known."""
 MOST_KNOWN: Final = 1024
@@ -133,16 +134,23 @@ class Finder:
     ) -> list[Ranked]:
         """All known relays, ranked, as soon as `enough` volunteers are usable; else after a search, or `timeout`.
 
-        Never empty-handed by an error: what a source failed of is logged. With enough known of old it returns at
-        once, and searches behind the caller's back when the last search is long ago.
+        A second after the first one it returns with what there is; the search goes on behind the caller's back. With
+        enough known of old it returns at once, and searches likewise when the last search is long ago. What a source
+        failed of is logged, and no error here.
         """
-        until = time.monotonic() + timeout
-        if self._enough(enough, avoiding):
+        if self._usable(avoiding) >= enough:
             if time.monotonic() - self._searched_at > AGAIN_S:
                 self._begin_search()
             return self.ranked(avoiding)
+        until = time.monotonic() + timeout
+        settled = False
         search = self._begin_search()
-        while not search.done() and not self._enough(enough, avoiding) and (left := until - time.monotonic()) > 0:
+        while not search.done() and (number := self._usable(avoiding)) < enough:
+            if number and not settled:
+                settled, until = True, min(until, time.monotonic() + SETTLE_S)
+            left = until - time.monotonic()
+            if left <= 0:
+                break
             self._told.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -242,12 +250,13 @@ class Finder:
         found = [_candidate(entry, bootstrap) for entry in self._known.values()]
         return found if self._volunteers() else [one for one in found if one.source == "bootstrap"]
 
-    def _enough(self, enough: int, avoiding: Avoiding) -> bool:
+    def _usable(self, avoiding: Avoiding) -> int:
+        # Volunteers, unless only bootstrap relays may be used.
         now = self._clock()
         among = self._candidates()
         if self._volunteers():
             among = [one for one in among if one.source != "bootstrap"]
-        return sum(usable(one, now, avoiding) for one in among) >= enough
+        return sum(usable(one, now, avoiding) for one in among)
 
     def _learn(self, found: Found) -> None:
         entry = self._known.get(found.relay_id)
