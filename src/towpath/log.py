@@ -13,7 +13,7 @@ import re
 import socket
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from towpath.host import journal
 
@@ -55,9 +55,37 @@ def _hidden(match: re.Match[str]) -> str:
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger whose events carry `component=name`."""
-    logger: FilteringBoundLogger = _structlog().get_logger(component=name)
-    return logger
+    """A logger whose events carry `component=name`: as structlog was set up, here or by the program that uses us.
+
+    Where nobody did, warnings and worse go to stderr; structlog by itself prints everything on stdout.
+    """
+    return cast("FilteringBoundLogger", _Logger(name))
+
+
+class _Logger:
+    """Asks at each event how things are set up, which may be long after a module made its logger."""
+
+    __slots__ = ("_component",)
+
+    def __init__(self, component: str) -> None:
+        self._component = component
+
+    def __getattr__(self, name: str) -> Any:
+        structlog = _structlog()
+        if structlog.is_configured():
+            return getattr(structlog.get_logger(component=self._component), name)
+        quiet = structlog.wrap_logger(
+            structlog.PrintLogger(sys.stderr),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                _redactor(addresses=False),
+                structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            component=self._component,
+        )
+        return getattr(quiet, name)
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,15 +36,34 @@ def cache_directory() -> Path:
 def peer_command(language: str) -> list[str]:
     """The command that starts the peer of `go`, `rust` or `js`, building it first when its sources are new."""
     need_tools(language)
-    place = cache_directory() / f"{language}-{_fingerprint(SOURCES / language)}"
-    with _lock(cache_directory() / f"{language}.lock"):
+    place = build_once(language, [_fingerprint(SOURCES / language)], _BUILDERS[language])
+    return ["node", str(place / "peer.js")] if language == "js" else [str(place / "peer")]
+
+
+def build_once(name: str, inputs: Iterable[str], build: Callable[[Path], None]) -> Path:
+    """The directory that `build` filled for these inputs, now or earlier."""
+    key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
+    place = cache_directory() / f"{name}-{key}"
+    with _lock(cache_directory() / f"{name}.lock"):
         if not place.exists():
             partial = place.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
-            _BUILDERS[language](partial)
+            build(partial)
             partial.rename(place)
-    return ["node", str(place / "peer.js")] if language == "js" else [str(place / "peer")]
+    return place
+
+
+def run_build(language: str, source: Path, program: Path) -> None:
+    """Builds the go or rust program in `source`, which the build may write to."""
+    if language == "go":
+        _run(["go", "build", "-trimpath", "-buildvcs=false", "-o", str(program), "."], source, **_GO)
+    else:
+        # The target directory outlives a version of the program, so that a changed one does not compile libp2p anew.
+        target = cache_directory() / "rust-target"
+        with _lock(cache_directory() / "rust-target.lock"):
+            _run(["cargo", "build", "--release"], source, CARGO_TARGET_DIR=str(target))
+            shutil.copy2(target / "release" / "peer", program)
 
 
 def need_tools(language: str) -> None:
@@ -66,6 +85,9 @@ _TOOLS: Mapping[str, list[tuple[str, str, tuple[int, int]]]] = {
     "rust": [("cargo", "--version", (1, 88)), ("cc", "--version", (0, 0))],
     "js": [("node", "--version", (20, 0)), ("npm", "--version", (9, 0))],
 }
+
+
+_GO = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
 
 
 def _fingerprint(directory: Path) -> str:
@@ -102,18 +124,14 @@ def _run(command: list[str], directory: Path, **environment: str) -> None:
 
 
 def _build_go(place: Path) -> None:
-    command = ["go", "build", "-trimpath", "-buildvcs=false", "-o", str(place / "peer"), "."]
-    _run(command, SOURCES / "go", CGO_ENABLED="0", GOFLAGS="-mod=readonly")
+    run_build("go", SOURCES / "go", place / "peer")
 
 
 def _build_rust(place: Path) -> None:
-    # A copy, because cargo would leave its lock file beside the manifest. The target directory outlives a
-    # version of the peer, so that a changed peer does not compile libp2p anew.
+    # A copy, because cargo would leave its lock file beside the manifest.
     source = place / "source"
     shutil.copytree(SOURCES / "rust", source)
-    target = cache_directory() / "rust-target"
-    _run(["cargo", "build", "--release"], source, CARGO_TARGET_DIR=str(target))
-    shutil.copy2(target / "release" / "peer", place / "peer")
+    run_build("rust", source, place / "peer")
 
 
 def _build_js(place: Path) -> None:

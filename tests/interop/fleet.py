@@ -94,6 +94,7 @@ class Fleet:
         data = Path(self._directory.name) / f"relay-{len(self._relays)}"
         family = "ip6" if ":" in ip else "ip4"
         run = [str(Path(sys.executable).with_name("towpath")), "run", "--mode", "dedicated"]
+        run += ["--set", "discovery.mdns=false"]  # so that nobody else on the local network hears of it
         return [*run, "--listen", f"/{family}/{ip}/tcp/0", "--data", str(data), "--no-web", "--json"]
 
 

@@ -157,7 +157,7 @@ async def stdin_closed() -> None:
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    async with Node(Settings.load({"relay.mode": "client"}), data=None) as node:
+    async with Node(Settings.load({"relay.mode": "client", "discovery.mdns": False}), data=None) as node:
         if arguments.role == "listener":
             await run_listener(node, arguments.relay)
         else:
