@@ -15,15 +15,10 @@ from .messages import LONGEST_NAME, printable
 
 async def chat(options: argparse.Namespace) -> None:
     """A node for as long as the screen is open."""
-    settings = Settings.load({"relay.mode": "client", "discovery.bootstrap": options.relay, "log.level": "error"})
-
-    async with Node(settings, data=options.data) as node:
-
-        async def reach() -> None:
-            for relay in settings.discovery.bootstrap:
-                await node.reserve(relay)
-
-        await Chat(node, printable(options.name)[:LONGEST_NAME], reach, options.friend).run_async()
+    given = {"relay.mode": "client", "log.level": "error"}
+    relays = {"discovery.bootstrap": options.relay} if options.relay else {}
+    async with Node(Settings.load(given | relays, data=options.data), data=options.data) as node:
+        await Chat(node, printable(options.name)[:LONGEST_NAME], options.friend).run_async()
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -15,7 +15,7 @@ from towpath import Node
 from towpath.errors import TowpathError
 
 from .messages import LONGEST_TEXT
-from .room import Person, Room
+from .room import Person, Room, What
 
 __all__ = ["Chat"]
 
@@ -33,7 +33,7 @@ def short(peer_id: str) -> str:
 
 
 class Chat(App[None]):
-    """The chat of one person on a running node. `reach` makes the node reachable; `join` are people to meet."""
+    """The chat of one person, on a running node. `join` are people to meet."""
 
     TITLE = "towpath chat"
     BINDINGS: ClassVar = [("ctrl+y", "copy", "Copy your address"), ("ctrl+q", "quit", "Leave")]
@@ -41,17 +41,15 @@ class Chat(App[None]):
     #talk { width: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
     #people { width: 26; padding: 0 1; border-left: vkey $primary 40%; }
     #address { height: auto; padding: 0 1; color: $text-muted; }
-    #way { height: 1; padding: 0 1; background: $boost; }
+    #way { height: auto; padding: 0 1; background: $boost; }
     Input { border: round $primary 60%; }
     """
 
-    def __init__(self, node: Node, name: str, reach: Callable[[], Awaitable[object]], join: Sequence[str] = ()) -> None:
+    def __init__(self, node: Node, name: str, join: Sequence[str] = ()) -> None:
         super().__init__()
         self.node = node
-        self.room = Room(node, name, self._told)
-        self._reach = reach
+        self.room = Room(node, name, lambda *told: self.call_later(self._tell, *told))
         self._join = join
-        self._present: set[str] = set()
 
     def compose(self) -> ComposeResult:
         """The talk with the people beside it, one's own address, the way, and the line to type in."""
@@ -77,7 +75,7 @@ class Chat(App[None]):
 
     async def _begin(self) -> None:
         try:
-            await self._reach()
+            await self.node.hold_reservations()
             for person in self._join:
                 await self.room.join(person)
         except TowpathError as error:
@@ -98,13 +96,12 @@ class Chat(App[None]):
 
     # --- drawing -------------------------------------------------------------------------------
 
-    def _told(self, person: Person, text: str | None) -> None:
-        if text is not None:
+    def _tell(self, person: Person, what: What, text: str) -> None:
+        if what is What.SAID:
             self._write(person.peer_id, person.name, text)
-            return
-        came = person.peer_id in self.room.people
-        self._note(f"{person.name} {'is here' if came else 'left'}")
-        self._draw_people()
+        else:
+            self._note(f"{person.name} {what.value}")
+            self._draw_people()
 
     def _write(self, peer_id: str, name: str, text: str) -> None:
         self.query_one("#talk", RichLog).write(Text.assemble((name, f"bold {colour(peer_id)}"), "  ", text))
@@ -122,7 +119,7 @@ class Chat(App[None]):
     def _draw_way(self) -> None:
         client = self.node.status()["client"]
         way = Text()
-        if via := client["connected_via"]:
+        if via := dict.fromkeys(client["connected_via"]):
             way.append(f"connected via {', '.join(map(short, via))}, ", "green")
         else:
             way.append("looking for a relay … ", "yellow")

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from towpath import Node, Stream
@@ -17,7 +18,7 @@ from towpath.errors import StreamReset, TowpathError
 
 from .messages import LONGEST_TEXT, MOST_PEOPLE, Hello, Say, encode, printable, receive
 
-__all__ = ["PROTOCOL", "Person", "Room"]
+__all__ = ["PROTOCOL", "Person", "Room", "What"]
 
 PROTOCOL: Final = "/towpath-chat/1"
 _PAUSES_S: Final = (0.2, 1, 2, 4, 8, 15)
@@ -41,10 +42,18 @@ class Person:
         return self.streams[-1].via
 
 
-class Room:
-    """`told(person, what)` is called with what a person said, or `None` when they came or went (see `people`)."""
+class What(Enum):
+    """What happened to a person."""
 
-    def __init__(self, node: Node, name: str, told: Callable[[Person, str | None], None]) -> None:
+    CAME = "is here"
+    LEFT = "left"
+    SAID = "said"
+
+
+class Room:
+    """`told(person, what, text)` is called when somebody came, left, or said `text`."""
+
+    def __init__(self, node: Node, name: str, told: Callable[[Person, What, str], object]) -> None:
         self.node = node
         self.name = name
         self.people: dict[str, Person] = {}
@@ -107,7 +116,7 @@ class Room:
             while True:
                 match await receive(stream):
                     case Say(text):
-                        self._told(person, text)
+                        self._told(person, What.SAID, text)
         except asyncio.IncompleteReadError:
             await stream.close()
         except (ValueError, TimeoutError):
@@ -127,7 +136,7 @@ class Room:
             person = self.people[stream.peer_id] = Person(stream.peer_id, hello.name, hello.at)
         person.streams.append(stream)
         if len(person.streams) == 1:
-            self._told(person, None)
+            self._told(person, What.CAME, "")
         for address in hello.people:
             who = address.rpartition("/p2p/")[2]
             if who != self.node.peer_id and who not in self.people:
@@ -145,7 +154,7 @@ class Room:
         person.streams.remove(stream)
         if not person.streams:
             del self.people[person.peer_id]
-            self._told(person, None)
+            self._told(person, What.LEFT, "")
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

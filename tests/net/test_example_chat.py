@@ -75,7 +75,7 @@ class Screen:
         await self.pilot.press("enter")
 
     def talk(self) -> str:
-        return "\n".join(strip.text for strip in self.app.query_one("#talk", RichLog).lines)
+        return "\n".join(strip.text.rstrip() for strip in self.app.query_one("#talk", RichLog).lines)
 
     def part(self, name: str) -> str:
         return str(self.app.query_one(f"#{name}", Static).render())
@@ -105,12 +105,7 @@ async def chatting(name: str, relays: list[str], *friends: str) -> AsyncIterator
         {"relay.mode": "client", "discovery.bootstrap": relays, "discovery.mdns": False}, environ={}
     )
     async with Node(settings) as node:
-
-        async def reach() -> None:
-            for relay in relays:
-                await node.reserve(relay)
-
-        app = Chat(node, name, reach, friends)
+        app = Chat(node, name, friends)
         async with app.run_test(size=(100, 30)) as pilot:
             screen = Screen(app, pilot)
             await screen.shows("connected via", on="way")
@@ -145,6 +140,19 @@ async def test_the_room_outlives_who_began_it(relays: Callable[[], Awaitable[Rel
         await bo.shows("ada left")
         await cy.type("who turns off the light?")
         await bo.shows("who turns off the light?")
+
+
+async def test_people_find_each_other_again_when_a_relay_dies(relays: Callable[[], Awaitable[Relay]]) -> None:
+    both = [await relays(), await relays()]
+    addresses = [relay.address for relay in both]
+    async with chatting("ada", addresses) as ada, chatting("bo", addresses, ada.address) as bo:
+        await ada.shows("bo is here")
+        (person,) = bo.app.room.people.values()
+        carrying = next(relay for relay in both if relay.address.endswith(str(person.via)))
+        carrying.process.kill()
+        await ada.shows("bo left\nbo is here")
+        await ada.type("what was that?")
+        await bo.shows("what was that?")
 
 
 async def test_the_screen_says_which_relay_it_is_and_what_is_hidden(relays: Callable[[], Awaitable[Relay]]) -> None:

@@ -276,7 +276,9 @@ def test_a_busy_journal_holds_nobody_up_and_hears_of_what_it_missed(journald: Jo
 
 
 def test_a_program_that_set_up_no_logging_keeps_its_stdout() -> None:
-    code = "from towpath.log import get_logger as g; g('x').info('small_talk'); g('x').warning('careful', at='192.0.2.1')"
+    code = (
+        "from towpath.log import get_logger as g; g('x').info('small_talk'); g('x').warning('careful', at='192.0.2.1')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert "careful" in done.stderr
