@@ -66,7 +66,7 @@ async def test_a_port_is_mapped_and_given_back(speaks: str, name: str) -> None:
             assert found.router.given == {4001: ("127.0.0.1", 4001)}
             assert found.router.lifetimes == {4001: 1200}
         assert found.router.given == {}
-        assert mapping.mapped == ()
+        assert not mapping.mapped
 
 
 async def test_both_are_spoken_by_the_better_one() -> None:
@@ -123,7 +123,7 @@ async def test_a_router_that_forbids_it_is_quoted() -> None:
         found.router.refusal = 2
         async with found.mapping() as mapping:
             await mapping.asked(5)
-            assert mapping.mapped == ()
+            assert not mapping.mapped
             assert mapping.sentence == (
                 "the router forwards no port: PCP: the router refused: its owner forbids mappings; "
                 "NAT-PMP: the router does not speak it"

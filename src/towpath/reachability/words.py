@@ -96,13 +96,13 @@ def _nobody(known: Known) -> str:
 
 
 def _advice(known: Known) -> str:
-    ports = _list([str(port) for port in known.ports]) if known.ports else "its port"
-    word = "port" if len(known.ports) <= 1 else "ports"
+    word = "TCP port" if len(known.ports) == 1 else "TCP ports"
+    ports = f"{word} {_list([str(port) for port in known.ports])}" if known.ports else "a port"
     mapped = any(finding.candidate.origin is Origin.MAPPED for finding in known.findings)
     if mapped:
         return "The router says that it forwards the port; a second router before it, or the provider, does not."
     router = f" ({known.mapping})" if known.mapping else ""
     return (
-        f"Let the router forward TCP {word} {ports} to this machine{router}, or open it in the firewall; "
+        f"Let the router forward {ports} to this machine{router}, or open it in the firewall; "
         "until then relay from elsewhere, as nobody will find this node."
     )
