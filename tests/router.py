@@ -241,14 +241,12 @@ def forward(router: Router) -> None:
         f"ip daddr {router.outside} tcp dport {outside} dnat ip to {host}:{inside}\n"
         for outside, (host, inside) in router.given.items()
     )
-    allowed = "".join(f"ip daddr {host} tcp dport {inside} accept\n" for host, inside in router.given.values())
     subprocess.run(
         ["nft", "-f", "-"],
         input=f"""table ip given {{}}
             delete table ip given
             table ip given {{
                 chain prerouting {{ type nat hook prerouting priority -110; {rules} }}
-                chain forward {{ type filter hook forward priority -10; {allowed} }}
             }}""",
         text=True,
         check=True,
@@ -257,7 +255,7 @@ def forward(router: Router) -> None:
 
 
 async def main(inside: str, outside: str, *speaks: str) -> None:
-    """Runs until standard input ends."""
+    """Runs until standard input ends. The firewall must let through what it forwards: `ct status dnat accept`."""
     async with Router(speaks, inside=inside, outside=outside, port=5351) as router:
         router.changed = lambda: forward(router)
         router.changed()

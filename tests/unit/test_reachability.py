@@ -96,14 +96,16 @@ async def test_an_announced_address_counts_and_needs_nobody() -> None:
 
 async def test_servers_may_contradict_what_is_announced() -> None:
     wrong = "/ip4/127.8.0.1/tcp/1"
-    async with servers(3) as others:
-        async with Node(settings(9, discovery__bootstrap=names(others), network__announce=[wrong])) as node:
-            report = await node.check()
-            assert report["state"] == "reachable"
-            assert report["sentence"] == (
-                f"Reachable at {wrong}, as network.announce says. But of {wrong}, 3 of 3 servers could not connect: "
-                "check that the port is open and forwarded."
-            )
+    async with (
+        servers(3) as others,
+        Node(settings(9, discovery__bootstrap=names(others), network__announce=[wrong])) as node,
+    ):
+        report = await node.check()
+        assert report["state"] == "reachable"
+        assert report["sentence"] == (
+            f"Reachable at {wrong}, as network.announce says. But of {wrong}, 3 of 3 servers could not connect: "
+            "check that the port is open and forwarded."
+        )
 
 
 async def test_a_node_without_public_address_says_what_to_do() -> None:
@@ -142,9 +144,8 @@ async def test_it_is_looked_at_anew_when_relaying_is_switched_on_and_off() -> No
 
 
 def known(findings: list[Finding] | None = None, **more: Any) -> Known:
-    return Known(
-        **({"listens": True, "announced": (), "findings": findings or [], "servers": 3, "mapping": None} | more)
-    )
+    given: dict[str, Any] = {"listens": True, "announced": (), "findings": findings or [], "servers": 3}
+    return Known(**(given | {"mapping": None} | more))
 
 
 def finding(*said: bool | None, origin: Origin = Origin.OWN) -> Finding:
@@ -166,7 +167,7 @@ def finding(*said: bool | None, origin: Origin = Origin.OWN) -> Finding:
         (
             known([finding(False, False)], ports=[4001], mapping="the router forwards no port: PCP: no answer"),
             State.UNREACHABLE,
-            "2 of 2 servers could not connect. Let the router forward TCP port 4001 to this machine (the router forwards",
+            "2 of 2 servers could not connect. Let the router forward TCP port 4001 to this machine (the router",
         ),
         (known([finding(False, False)], ports=[1, 2, 3]), State.UNREACHABLE, "forward TCP ports 1, 2 and 3 to this"),
         (
@@ -174,6 +175,7 @@ def finding(*said: bool | None, origin: Origin = Origin.OWN) -> Finding:
             State.UNREACHABLE,
             "a second router before it, or the provider",
         ),
+        (known(second_router="100.64.0.2"), State.UNKNOWN, "its own address, 100.64.0.2, is behind a second router"),
         (known([finding(None, None)]), State.UNKNOWN, "did not agree, or did not say"),
         (known([finding()], servers=0), State.UNKNOWN, "there is nobody to ask yet"),
         (known(), State.UNKNOWN, "No public address is known of this node. Let the router forward a port to this"),

@@ -190,6 +190,10 @@ class Reachability:
         elif self._mapping is not None:
             self._mapping.look_again()
 
+    def _second_router(self) -> str | None:
+        mapped = () if self._mapping is None else self._mapping.mapped
+        return next((str(each.external_ip) for each in mapped if not self._public(each.external_ip)), None)
+
     # --- rounds --------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -205,6 +209,10 @@ class Reachability:
     async def _look(self) -> None:
         async with self._round:
             wanted = self._wanted()
+            if not wanted:
+                # Others must see this node before it can ask about what they saw.
+                await meet(self._endpoint, self.known(), SERVERS)
+                wanted = self._wanted()
             servers = await self._choose_servers(wanted) if wanted else []
             self._servers = len(servers)
             self._conclude([await self._find_out(candidate, servers) for candidate in wanted])
@@ -264,6 +272,7 @@ class Reachability:
             findings=self._findings,
             servers=self._servers,
             mapping=None if self._mapping is None else self._mapping.sentence,
+            second_router=self._second_router(),
             private=list(dict.fromkeys(private)),
             ports=sorted({place.port for place in places}),
         )

@@ -28,6 +28,8 @@ class Known(NamedTuple):
     """That could be asked."""
     mapping: str | None
     """What the router said; None: it is not asked."""
+    second_router: str | None = None
+    """The address of a router that forwards, and has no public address itself."""
     private: Sequence[str] = ()
     """Addresses of this machine that are not the Internet's."""
     ports: Sequence[int] = ()
@@ -98,6 +100,11 @@ def _nobody(known: Known) -> str:
 def _advice(known: Known) -> str:
     word = "TCP port" if len(known.ports) == 1 else "TCP ports"
     ports = f"{word} {_list([str(port) for port in known.ports])}" if known.ports else "a port"
+    if known.second_router is not None:
+        return (
+            f"The router forwards the port, but its own address, {known.second_router}, is behind a second router, "
+            "perhaps the provider's: forward the port there, too, or ask the provider for a public address or IPv6."
+        )
     mapped = any(finding.candidate.origin is Origin.MAPPED for finding in known.findings)
     if mapped:
         return "The router says that it forwards the port; a second router before it, or the provider, does not."
