@@ -72,6 +72,11 @@ class Stream:
                 raise RuntimeError("write() after close_write() or close()")
             raise StreamReset
 
+    @property
+    def pending(self) -> int:
+        """Bytes that were written and wait for the other side's window."""
+        return self._native.pending
+
     async def drain(self) -> None:
         """Waits until at most 256 KiB are queued. StreamReset when the stream was cut off."""
         # The future is everybody's who waits: one that is cancelled must not cancel it for the others.

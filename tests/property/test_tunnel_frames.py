@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.client.tunnel import wire
+from towpath.identity import Identity
 
 chunks = st.lists(st.binary(min_size=1, max_size=300), max_size=20)
+offsets = st.integers(0, 2**63 - 1)
+frames = st.one_of(
+    st.binary(min_size=1, max_size=300).map(lambda data: (wire.Kind.DATA, data)),
+    offsets.map(lambda offset: (wire.Kind.ACK, offset)),
+    st.sampled_from([wire.Kind.END, wire.Kind.ABORT, wire.Kind.PROBE]).map(lambda kind: (kind, 0)),
+)
 
 
 def cut(data: bytes, sizes: list[int]) -> list[bytes]:
@@ -25,60 +32,84 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     return out
 
 
-@given(chunks, st.lists(st.integers(1, 50), min_size=1, max_size=8), st.booleans())
-def test_data_comes_out_whole_however_it_is_cut(data: list[bytes], sizes: list[int], ended: bool) -> None:
-    stream = b"".join(wire.data_header(len(chunk)) + chunk for chunk in data) + (wire.END if ended else b"")
+def encoded(frame: tuple[wire.Kind, bytes | int]) -> bytes:
+    kind, value = frame
+    if isinstance(value, bytes):
+        return wire.data_header(len(value)) + value
+    return wire.ack(value) if kind == wire.Kind.ACK else bytes((kind, 0, 0, 0))
+
+
+def joined(came: list[wire.Frame]) -> list[tuple[wire.Kind, bytes | int]]:
+    """With the data of neighbours together."""
+    out: list[tuple[wire.Kind, bytes | int]] = []
+    for kind, value in came:
+        if isinstance(value, memoryview):
+            if out and isinstance(out[-1][1], bytes):
+                out[-1] = (kind, out[-1][1] + value)
+            else:
+                out.append((kind, bytes(value)))
+        else:
+            out.append((kind, value))
+    return out
+
+
+@given(st.lists(frames, max_size=20), st.lists(st.integers(1, 50), min_size=1, max_size=8))
+def test_frames_come_out_whole_however_they_are_cut(sent: list[tuple[wire.Kind, bytes]], sizes: list[int]) -> None:
     reader = wire.FrameReader()
-    out = b"".join(bytes(piece) for part in cut(stream, sizes) for piece in reader.feed(part))
-    assert out == b"".join(data)
-    assert reader.ended is ended
+    came = [frame for part in cut(b"".join(map(encoded, sent)), sizes) for frame in reader.feed(part)]
+    assert joined(came) == joined([(k, memoryview(v) if isinstance(v, bytes) else v) for k, v in sent])
 
 
 @given(st.binary(min_size=1, max_size=100), st.lists(st.integers(1, 10), min_size=1, max_size=4))
 def test_random_bytes_never_do_more_than_break_the_rules(data: bytes, sizes: list[int]) -> None:
-    whole, parts = wire.FrameReader(), wire.FrameReader()
-
-    def feed(reader: wire.FrameReader, pieces: list[bytes]) -> tuple[bytes, bool]:
-        out = b""
+    def feed(pieces: list[bytes]) -> tuple[list[tuple[wire.Kind, bytes | int]], bool]:
+        reader = wire.FrameReader()
+        came: list[wire.Frame] = []
         try:
             for piece in pieces:
-                out += b"".join(bytes(view) for view in reader.feed(piece))
+                came += reader.feed(piece)
         except wire.TunnelProtocolError:
-            return out, False
-        return out, True
+            return joined(came), False
+        return joined(came), True
 
-    came, fine = feed(parts, cut(data, sizes))
-    came_at_once, fine_at_once = feed(whole, [data])
+    in_parts, fine = feed(cut(data, sizes))
+    at_once, fine_at_once = feed([data])
     assert fine == fine_at_once
     if fine:
-        assert came == came_at_once
-        assert len(came) <= len(data)
+        assert in_parts == at_once
+        assert sum(len(value) for _, value in at_once if isinstance(value, bytes)) <= len(data)
 
 
-@given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
-def test_an_opening_survives(session: bytes, secret: bytes) -> None:
-    opening = wire.Opening(session, secret)
-    assert wire.Opening.decode(opening.encode()[2:]) == opening
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 2**32 - 1), offsets, st.booleans())
+def test_an_opening_survives(session: bytes, turn: int, received: int, begun: bool) -> None:
+    opening = wire.Carry(session, turn, received, begun)
+    assert wire.decode_opening(opening.encode()[2:]) == opening
+    assert wire.decode_opening(wire.Follow().encode()[2:]) == wire.Follow()
 
 
-@given(st.integers(0, 0xFFFF), st.text(max_size=400))
-def test_an_answer_survives_without_what_could_harm_a_terminal(code: int, why: str) -> None:
+@given(st.integers(0, 0xFFFF), st.text(max_size=400), offsets)
+def test_an_answer_survives_without_what_could_harm_a_terminal(code: int, why: str, received: int) -> None:
     try:
-        encoded = wire.Answer(code, why).encode()
+        encoded = wire.Answer(code, why, received).encode()
     except ValueError:
-        assert len(why.encode("utf-8", "replace")) > 900 or not why.isprintable()
+        assert any("\ud800" <= c <= "\udfff" for c in why)
         return
     answer = wire.Answer.decode(encoded[2:])
-    assert answer.code == code
+    assert (answer.code, answer.received) == (code, received)
     assert answer.why == "".join(c for c in why[: wire.MAX_WHY] if c.isprintable())
+
+
+@given(st.integers(0, 12))
+def test_relays_survive_as_many_as_a_message_holds(many: int) -> None:
+    relays = [f"/dns4/relay-{n}.example/tcp/4001/p2p/{Identity.generate().text}" for n in range(many)]
+    assert wire.Relays.decode(wire.Relays.of(relays).encode()[2:]).relays == tuple(relays[: wire.MAX_RELAYS])
 
 
 @given(st.binary(max_size=wire.MAX_MESSAGE))
 def test_random_messages_are_refused(message: bytes) -> None:
-    with pytest.raises(wire.TunnelProtocolError):
-        wire.Opening.decode(message)
-    with pytest.raises(wire.TunnelProtocolError):
-        wire.Answer.decode(message)
+    for read in (wire.decode_opening, wire.Answer.decode, wire.Relays.decode):
+        with pytest.raises(wire.TunnelProtocolError):
+            read(message)
 
 
 @given(st.integers(0, 0xFFFF))

@@ -28,7 +28,7 @@ class MemoryStream:
 
     def __init__(self, incoming: _Direction, outgoing: _Direction, peer_id: str) -> None:
         self.peer_id = peer_id
-        self.via = None
+        self.via: str | None = None
         self.written = 0
         self.most_buffered = 0
         self._in = incoming
@@ -63,6 +63,10 @@ class MemoryStream:
         self.written += len(data)
         self.most_buffered = max(self.most_buffered, len(self._out.buffer))
         self._out.wake()
+
+    @property
+    def pending(self) -> int:
+        return max(0, len(self._out.buffer) - WINDOW)
 
     async def drain(self) -> None:
         while len(self._out.buffer) > WINDOW and not self._out.reset:

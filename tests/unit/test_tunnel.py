@@ -16,28 +16,35 @@ from tests.unit.stream_pair import WINDOW, MemoryStream, stream_pair
 from towpath.client.ticket import Ticket, new_secret
 from towpath.client.tunnel import Opener, Share, wire
 from towpath.errors import DialError, NoRelaysAvailable
+from towpath.identity import Identity
 from towpath.settings.values import HostPort
 
-SHARER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
-RELAYS = (f"/ip4/127.0.0.1/tcp/1/p2p/{SHARER}", f"/ip4/127.0.0.1/tcp/2/p2p/{SHARER}")
+SHARER, *RELAY_IDS = (Identity.generate().text for _ in range(5))
+RELAYS = tuple(f"/ip4/127.0.0.1/tcp/{n}/p2p/{relay}" for n, relay in enumerate(RELAY_IDS, 1))
 LOCAL = HostPort("127.0.0.1", 0)
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class DoubleNode:
-    """Dials `share` through a stream in memory; relays in `down` do not answer."""
+    """Dials `share` through streams in memory, as if through relays; those in `down` do not answer."""
 
     def __init__(self, share: Share | None) -> None:
         self.share = share
         self.down: set[str] = set()
         self.moving: set[str] = set()
+        self.doubted: list[str] = []
         self.asked: list[str | None] = []
         self.streams: list[MemoryStream] = []
         self.tasks: set[asyncio.Task[None]] = set()
+        self.open = asyncio.Event()
+        self.open.set()
 
     def leaving(self, relay: str) -> bool:
         return relay in self.moving
+
+    def doubt(self, relay: str) -> None:
+        self.doubted.append(relay)
 
     async def connect_to_peer_via_relay(
         self,
@@ -48,14 +55,22 @@ class DoubleNode:
     ) -> Any:
         assert (target, protocol) == (SHARER, wire.PROTOCOL)
         self.asked.append(via)
-        if via in self.down:
+        if via is None or via in self.down:
             raise DialError("it does not answer")
         ours, theirs = stream_pair("opener", SHARER)
+        ours.via = theirs.via = via.rpartition("/p2p/")[2]
         self.streams.append(ours)
         if self.share is not None:
             task = asyncio.create_task(self.share.serve(theirs))  # type: ignore[arg-type]
             self.tasks.add(task)
         return ours
+
+    def kill(self, relay: str) -> None:
+        """Resets what goes through a relay, which answers no more."""
+        self.down.add(relay)
+        for stream in self.streams:
+            if stream.via == relay.rpartition("/p2p/")[2]:
+                stream.reset()
 
 
 class Tunnel:
@@ -69,19 +84,24 @@ class Tunnel:
 
     async def __aenter__(self) -> Tunnel:
         self.server = await asyncio.start_server(self.handler, "127.0.0.1", 0)
+        down = self.how.pop("down", ())
         port = self.how.pop("port", self.server.sockets[0].getsockname()[1])
         secret = new_secret()
         self.share = Share(HostPort("127.0.0.1", port), secret, report=self.report, **self.how)
         self.node = DoubleNode(self.share)
+        self.node.down = set(down)
         ticket = Ticket(SHARER, RELAYS, secret)
         self.opener = Opener(self.node, ticket, report=self.report)
         self.at = self.opener.listen(LOCAL)
+        await self.opener.__aenter__()
         self.serving = asyncio.create_task(self.opener.serve())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.serving.cancel()
         await asyncio.gather(self.serving, return_exceptions=True)
+        await self.opener.__aexit__(None, None, None)
+        await self.share.__aexit__(None, None, None)
         await asyncio.gather(*self.node.tasks)
         self.server.close()
 
@@ -89,11 +109,11 @@ class Tunnel:
         self.reports.append((event, facts))
         self.reported.set()
 
-    async def until(self, event: str) -> dict[str, Any]:
-        """The facts of the first report of an event, awaited."""
+    async def until(self, event: str, **with_: Any) -> dict[str, Any]:
+        """The facts of the first report of an event with these facts in it, awaited."""
         while True:
             for name, facts in self.reports:
-                if name == event:
+                if name == event and with_.items() <= facts.items():
                     return facts
             self.reported.clear()
             await self.reported.wait()
@@ -207,7 +227,7 @@ async def test_a_service_that_stops_reading_stops_the_client() -> None:
                     await writer.drain()
                 sent += 65536
         assert sent < 40_000_000
-        assert tunnel.node.streams[0].most_buffered < 3 * WINDOW
+        assert max(stream.most_buffered for stream in tunnel.node.streams) < 3 * WINDOW
         hold.set()
 
 
@@ -258,41 +278,6 @@ async def test_a_client_that_dies_after_its_half_close_frees_the_service() -> No
         await ended.wait()
 
 
-async def test_a_stream_that_is_cut_off_is_a_reset_on_both_sides() -> None:
-    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def listener(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"!")
-        try:
-            await reader.read(-1)
-            ended.set_result("complete")
-        except ConnectionResetError:
-            ended.set_result("reset")
-
-    async with Tunnel(listener) as tunnel, connected(tunnel) as (reader, writer):
-        writer.write(b"half of it")
-        await reader.readexactly(1)
-        tunnel.node.streams[0].reset()
-        with pytest.raises(ConnectionResetError):
-            await reader.read(-1)
-        assert await ended == "reset"
-
-
-async def test_a_stream_that_ends_without_saying_so_is_not_taken_for_complete() -> None:
-    async with Tunnel(echo) as tunnel:
-        tunnel.node.share = None
-        reader, writer = await tunnel.connect()
-        writer.write(b"x")
-        await tunnel.until("connection_opened")
-        ours = tunnel.node.streams[0]
-        theirs = MemoryStream(ours._out, ours._in, "opener")
-        theirs.write(wire.Answer(wire.Code.ACCEPTED).encode() + wire.data_header(3) + b"abc")
-        await theirs.close_write()
-        with pytest.raises(ConnectionResetError):
-            await reader.read(-1)
-        writer.close()
-
-
 async def test_many_connections_at_once_keep_to_themselves() -> None:
     async with Tunnel(echo) as tunnel:
 
@@ -307,36 +292,15 @@ async def test_many_connections_at_once_keep_to_themselves() -> None:
         await asyncio.gather(*(one(i) for i in range(100)))
 
 
-async def test_the_first_relay_that_works_is_tried_first_from_then_on() -> None:
-    async with Tunnel(echo) as tunnel:
-        tunnel.node.down = {RELAYS[0]}
-        for _ in range(2):
-            async with connected(tunnel) as (reader, writer):
-                writer.write_eof()
-                assert await reader.read(-1) == b""
-        assert tunnel.node.asked == [RELAYS[0], RELAYS[1], RELAYS[1]]
-
-
-async def test_a_relay_that_moves_out_is_tried_last() -> None:
-    node = DoubleNode(None)
-    opener = Opener(node, Ticket(SHARER, RELAYS, new_secret()))
-    node.moving = {RELAYS[0]}
-    await opener.dial()
-    node.down = set(RELAYS[1:])
-    await opener.dial()
-    assert node.asked == [RELAYS[1], *RELAYS[1:], RELAYS[0]]
-
-
 async def test_without_a_working_relay_the_client_is_reset_and_each_relay_is_named() -> None:
-    async with Tunnel(echo) as tunnel:
-        tunnel.node.down = set(RELAYS)
+    async with Tunnel(echo, down=RELAYS) as tunnel:
+        with pytest.raises(NoRelaysAvailable):
+            await tunnel.opener.reach()
         async with connected(tunnel) as (reader, _writer):
             with pytest.raises(ConnectionResetError):
                 await reader.read(-1)
         reason = (await tunnel.until("connection_failed"))["reason"]
         assert all(relay in reason for relay in RELAYS)
-        with pytest.raises(NoRelaysAvailable):
-            await tunnel.opener.dial()
 
 
 async def refused(tunnel: Tunnel) -> str:
@@ -399,19 +363,24 @@ async def test_a_service_that_is_not_running_is_told_from_a_bad_ticket_and_uses_
         assert not tunnel.share.finished.is_set()
 
 
+SECRET = bytes(16)
+
+
 @pytest.mark.parametrize(
     "first",
     [
         b"",
-        b"\0\0",
-        b"\xff\xff",
-        wire.frame_message(b"\xa0"),
-        wire.frame_message(bytes(100)),
-        wire.Opening(bytes(16), bytes(16)).encode()[:-1],
+        SECRET[:-1],
+        SECRET,
+        SECRET + b"\0\0",
+        SECRET + b"\xff\xff",
+        SECRET + wire.frame_message(b"\xa0"),
+        SECRET + wire.frame_message(bytes(100)),
+        SECRET + wire.Carry(bytes(16)).encode()[:-1],
     ],
 )
 async def test_a_stream_that_does_not_open_properly_is_reset(first: bytes) -> None:
-    share = Share(HostPort("127.0.0.1", 1), new_secret())
+    share = Share(HostPort("127.0.0.1", 1), SECRET)
     ours, theirs = stream_pair()
     if first:
         ours.write(first)
@@ -419,6 +388,25 @@ async def test_a_stream_that_does_not_open_properly_is_reset(first: bytes) -> No
     await share.serve(theirs)  # type: ignore[arg-type]
     with pytest.raises(Exception, match="reset"):
         await ours.read()
+
+
+async def test_nothing_behind_a_wrong_secret_is_read() -> None:
+    share = Share(HostPort("127.0.0.1", 1), SECRET)
+    ours, theirs = stream_pair()
+    read = 0
+    before = theirs.readexactly
+
+    async def readexactly(n: int) -> bytes:
+        nonlocal read
+        read += n
+        return await before(n)
+
+    theirs.readexactly = readexactly  # type: ignore[method-assign]
+    ours.write(bytes(15) + b"x" + b"\xff\xff")
+    await ours.close_write()
+    await share.serve(theirs)  # type: ignore[arg-type]
+    assert wire.Answer.decode(await wire.read_message(ours)).code == wire.Code.DENIED
+    assert read == 16
 
 
 async def test_stopping_the_opener_resets_what_is_open() -> None:

@@ -25,27 +25,50 @@ def test_the_ticket() -> None:
     assert Ticket.decode(found["text"]) == ticket
 
 
-def test_the_opening() -> None:
-    found = VECTORS["opening"]
-    opening = wire.Opening(bytes.fromhex(found["session"]), bytes.fromhex(found["secret"]))
-    assert opening.encode().hex() == found["bytes"]
-    assert wire.Opening.decode(bytes.fromhex(found["bytes"])[2:]) == opening
+def test_what_an_opener_says() -> None:
+    for found in VECTORS["openings"]:
+        asked = found["asks"]
+        opening: wire.Carry | wire.Follow = wire.Follow()
+        if asked:
+            session = bytes.fromhex(asked["session"])
+            opening = wire.Carry(session, asked["turn"], asked["received"], asked["begun"])
+        assert (bytes.fromhex(found["secret"]) + opening.encode()).hex() == found["bytes"]
+        assert wire.decode_opening(bytes.fromhex(found["bytes"])[18:]) == opening
 
 
-def test_the_answer() -> None:
-    found = VECTORS["answer"]
-    answer = wire.Answer(found["code"], found["why"])
-    assert answer.encode().hex() == found["bytes"]
-    assert wire.Answer.decode(bytes.fromhex(found["bytes"])[2:]) == answer
+def test_what_a_sharer_answers() -> None:
+    for found in VECTORS["answers"]:
+        answer = wire.Answer(found["code"], found["why"], found["received"])
+        assert answer.encode().hex() == found["bytes"]
+        assert wire.Answer.decode(bytes.fromhex(found["bytes"])[2:]) == answer
+
+
+def test_where_a_sharer_can_be_met() -> None:
+    found = VECTORS["relays"]
+    relays = wire.Relays(tuple(found["relays"]))
+    assert relays.encode().hex() == found["bytes"]
+    assert wire.Relays.decode(bytes.fromhex(found["bytes"])[2:]) == relays
 
 
 def test_the_frames() -> None:
     found = VECTORS["frames"]
     data = found["data"].encode()
-    assert (wire.data_header(len(data)) + data + wire.END).hex() == found["bytes"]
-    reader = wire.FrameReader()
-    assert b"".join(bytes(piece) for piece in reader.feed(bytes.fromhex(found["bytes"]))) == data
-    assert reader.ended
+    sent = wire.data_header(len(data)) + data + wire.ack(found["acknowledged"]) + wire.PROBE + wire.END + wire.ABORT
+    assert sent.hex() == found["bytes"]
+    came = wire.FrameReader().feed(bytes.fromhex(found["bytes"]))
+    assert [kind for kind, _ in came] == [wire.Kind[name] for name in ("DATA", "ACK", "PROBE", "END", "ABORT")]
+    assert bytes(came[0][1]) == data  # type: ignore[arg-type]
+    assert came[1][1] == found["acknowledged"]
+
+
+def test_what_is_no_tunnel_message_is_refused() -> None:
+    for found in VECTORS["refused"]:
+        reads = {"opening": wire.decode_opening, "answer": wire.Answer.decode, "relays": wire.Relays.decode}
+        with pytest.raises(wire.TunnelProtocolError):
+            reads[found["as"]](bytes.fromhex(found["body"]))
+    for text in VECTORS["refused_frames"].values():
+        with pytest.raises(wire.TunnelProtocolError):
+            wire.FrameReader().feed(bytes.fromhex(text))
 
 
 # --- the control stream ------------------------------------------------------------------------------------------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -30,6 +31,7 @@ from towpath.settings.values import HostPort
 __all__ = ["open_", "share"]
 
 RESERVE_TIMEOUT: Final = 20.0
+_LOOK_S: Final = 0.5
 
 
 def share(
@@ -77,10 +79,14 @@ async def _share(
         allow=allow,
         once=once,
         report=_reporter(as_json=as_json),
+        doubt=_doubting(node),
     )
-    async with node:
+    async with node, shared:
         node.set_stream_handler(PROTOCOL, shared.serve)
-        async with Standing(lambda relay: node.reserve(relay), hints) as standing:
+        async with (
+            Standing(lambda relay: node.reserve(relay), hints) as standing,
+            _telling(node, shared),
+        ):
             with waiting("Reserving at a relay"):
                 relays = await standing.some(RESERVE_TIMEOUT)
             ticket = Ticket(node.peer_id, tuple(relays), kept.secret, kept.expires_at).encode()
@@ -100,6 +106,28 @@ async def _share(
             # The ticket was for one connection, so the next one gets another secret.
             kept.forget()
             return 0
+
+
+@contextlib.asynccontextmanager
+async def _telling(node: Node, shared: Share) -> AsyncIterator[None]:
+    """Tells who follows the share where it can be met, whenever that changed."""
+
+    async def tell() -> None:
+        while True:
+            shared.meet_at([address.partition("/p2p-circuit")[0] for address in node.circuit_addresses])
+            await asyncio.sleep(_LOOK_S)
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _doubting(node: Node) -> Callable[[str], None]:
+    doubt: Callable[[str], None] = getattr(node, "doubt", lambda _: None)
+    return doubt
 
 
 class _Kept:
@@ -167,28 +195,59 @@ def open_(
 
 
 async def _open(node: Node, ticket: Ticket, listen: HostPort, *, as_json: bool) -> int:
-    opener = Opener(node, ticket, report=_reporter(as_json=as_json))
+    opener = Opener(_Reaching(node), ticket, report=_reporter(as_json=as_json))
     try:
         at = opener.listen(listen)
     except OSError as e:
         reason = e.strerror or str(e)
         raise TowpathError(f"cannot listen on {listen}: {reason}; choose another place with --listen HOST:PORT") from e
-    async with node:
+    async with node, opener:
+        with waiting("Reaching the sharer"):
+            via = await _reach(opener)
+        url = f"http://{at}/"
         if as_json:
-            print_json({"event": "open", "listen": str(at)})
+            print_json({"event": "open", "listen": str(at), "url": url, "via": via})
         else:
-            print_line(f"What connects to {at} reaches the service. Stop with Ctrl-C.")
+            print_line(f"What connects to {at} reaches the service. If that is a web page: {url}")
+            print_line(f"Connected through {short_peer_id(via)}. TCP only, no UDP. Stop with Ctrl-C.")
         await opener.serve()
     return 0
+
+
+async def _reach(opener: Opener) -> str:
+    try:
+        return await opener.reach()
+    except NoRelaysAvailable as e:
+        raise TowpathError(
+            "The sharer cannot be reached: check that `share` still runs there and that both sides are online. "
+            f"Tried: {'; '.join(e.tried)}."
+        ) from e
+
+
+class _Reaching:
+    """What an Opener needs of the node."""
+
+    def __init__(self, node: Node) -> None:
+        self.connect_to_peer_via_relay = node.connect_to_peer_via_relay
+        self.leaving = node.leaving
+        self.doubt = _doubting(node)
 
 
 def _reporter(*, as_json: bool) -> Report:
     """Says what happens to connections."""
     sentences = {
         "connection_opened": lambda f: "A connection was opened" + (f" through {f['via']}." if f.get("via") else "."),
+        "connection_moved": lambda f: (
+            f"A connection goes on through {short_peer_id(f['via'])}"
+            + (f", after {f['stalled_s']:.1f} s." if "stalled_s" in f else ".")
+        ),
         "connection_closed": lambda f: (
             f"A connection ended: {quantity(f['sent'])} sent, {quantity(f['received'])} received."
         ),
+        "peer_connected": lambda f: (
+            f"{f['peer']} is connected" + (f" through {short_peer_id(f['via'])}." if f.get("via") else ".")
+        ),
+        "peer_left": lambda f: f"{f['peer']} is gone.",
         "connection_failed": lambda f: f"A connection failed: {f['reason']}",
         "connection_refused": lambda f: f"A connection from {short_peer_id(f['peer'])} was refused (code {f['code']}).",
         "service_unreachable": lambda f: f"{f['service']} does not answer: {f['reason']}",
