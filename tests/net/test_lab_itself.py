@@ -76,6 +76,16 @@ def test_a_router_may_take_another_port_for_each_destination(world: World) -> No
     assert len({port for _, port in seen}) > 1
 
 
+def test_a_home_may_let_one_port_in(world: World) -> None:
+    outside, home = world.host("outside"), world.home("home")
+    inside = home.host("inside")
+    home.forward(inside, 4001)
+    with listening(inside):
+        dial(outside, home.address, 4001).close()
+    with listening(inside, 4002), pytest.raises(TimeoutError):
+        dial(outside, home.address, 4002)
+
+
 def test_what_goes_to_nobody_is_lost(world: World) -> None:
     inside = world.home("home").host("inside")
     with pytest.raises(TimeoutError):

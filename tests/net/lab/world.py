@@ -128,6 +128,18 @@ class Household:
         self.hosts.append(host)
         return host
 
+    def forward(self, host: Host, port: int) -> None:
+        """Whoever connects to this TCP port of the home reaches the host's, as if the router had been told so."""
+        self.router.nft(f"""
+            table ip home {{
+                chain to {{
+                    type nat hook prerouting priority -100; policy accept;
+                    iifname "{self.uplink}" tcp dport {port} dnat to {host.address}
+                }}
+            }}
+            insert rule ip home forward ct status dnat accept
+        """)
+
 
 class World:
     """All that is public, in one lab."""
