@@ -203,15 +203,13 @@ _TABLE: Final = (
         "network.port_mapping",
         _BOOL,
         (False, True, True),
-        "Ask the router to let relay connections in.",
-        later=True,
+        "Ask the router to let relay connections in (PCP, NAT-PMP, UPnP).",
     ),
     Key(
         "network.public_ranges",
         ItemList(prefix, "IP prefixes"),
         _same([]),
         "Prefixes to treat as public, for laboratories.",
-        later=True,
     ),
     Key(
         "network.max_connections",
