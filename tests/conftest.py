@@ -1,6 +1,7 @@
 """What every test shares: uvloop under async tests, Hypothesis profiles, and who may run beside whom."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 
 import hypothesis
@@ -13,6 +14,10 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("short", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=2000)
+
+# No node of a test looks for others on this machine's network, or runs a DHT, unless its settings say so.
+os.environ.setdefault("TOWPATH_DISCOVERY__MDNS", "false")
+os.environ.setdefault("TOWPATH_DISCOVERY__DHT", "false")
 
 _ALONE = ("tests/net/", "tests/interop/", "tests/packaging/", "tests/unit/test_cli_")
 

@@ -35,6 +35,7 @@ from towpath.stream import Stream
 
 if TYPE_CHECKING:
     from towpath._native.appstream import AppStream
+    from towpath.discovery.records import Advertisement
     from towpath.discovery.selection import Ranked
 
 __all__ = ["Node"]
@@ -97,41 +98,41 @@ class Node:
         self._peer = self._endpoint(peer_key)
         self.peer_id: str = peer_key.text
         self.relay_id: str = relay_key.text
-        own = (self._relay.peer_id, self._peer.peer_id)
-        self._discovery = Discovery(lambda: self.settings, self.store, own)
-        self._client = ClientService(
-            self._peer,
-            lambda: self._endpoint(Identity.generate()),
-            lambda: self.settings,
-            self._discovery.guide,
-            self.events,
-            self._spawn,
-        )
-        self._discovery.client = self._client
+        throw_away = functools.partial(self._endpoint, None)
+        now, relay = lambda: self.settings, (self._relay, relay_key)
+        self._discovery = Discovery(now, self.store, self.events, self._reactor, relay, peer_key, throw_away)
+        self._client = ClientService(self._peer, throw_away, now, self._discovery.guide, self.events, self._spawn)
         for protocol in self._handlers:
             self._serve(protocol)
         self._listeners = Listeners(self._relay, self.relay_id)
         self._reachability = Reachability(
             self._relay, self.settings, lambda: self._listeners.addresses, self.events.publish, secret=relay_key.seed
         )
-        self._reachability.changed = self._tell_addresses
+        self._reachability.changed = self._reachability_changed
         self._service = RelayService(
             self._relay, self.settings, self.events, self.store, self._tell_addresses, self._peer
         )
+        self._discovery.join(self._client, self._service, self._reachability, lambda: self._listeners.addresses)
         try:
             self._listen(self.settings)
             await self._service.start()
             await self._reachability.start()
-            await self._discovery.start()
+            self._discovery.start()
             self._hold_or_not()
         except BaseException:
             await self.close()
             raise
 
-    def _endpoint(self, identity: Identity) -> Endpoint:
-        endpoint = Endpoint(self._reactor, identity.seed, f"towpath/{__version__}")
+    def _endpoint(self, identity: Identity | None) -> Endpoint:
+        # None: one that is thrown away.
+        seed = (identity or Identity.generate()).seed
+        endpoint = Endpoint(self._reactor, seed, f"towpath/{__version__}")
         endpoint.ask_identify = True
         return endpoint
+
+    @property
+    def _throw_away(self) -> list[Endpoint]:
+        return [*self._client.endpoints, *self._discovery.endpoints]
 
     def _hold_or_not(self) -> None:
         # A dedicated relay has no friends who would look for it.
@@ -164,7 +165,9 @@ class Node:
             await asyncio.sleep(0)
         finally:
             self._service.end()
-            for endpoint in (*self._client.endpoints, self._peer, self._relay):
+            await self._client.holding.stop()
+            await self._discovery.close()
+            for endpoint in (*self._throw_away, self._peer, self._relay):
                 endpoint.close()
                 endpoint.abort()
             self._reactor.close()
@@ -204,6 +207,10 @@ class Node:
         for endpoint in (self._relay, self._peer):
             endpoint.max_connections = (1 << 30) if limit is None else limit
         self._tell_addresses()
+
+    def _reachability_changed(self) -> None:
+        self._tell_addresses()
+        self._discovery.changed()
 
     def _tell_addresses(self) -> None:
         confirmed = [to_text(address) for address in self._reachability.confirmed]
@@ -357,6 +364,10 @@ class Node:
         """Asks the DHT alone for relays; all known relays, as `find_relay_peers`."""
         return await self._discovery.discover_relays()
 
+    async def advertise_as_relay(self) -> Advertisement:
+        """Publishes our relay in the DHT now; TowpathError when it does not relay, or is not known to be reachable."""
+        return await self._discovery.advertise()
+
     def set_stream_handler(self, protocol: str, handler: Handler | None) -> None:
         """Serves a protocol: `await handler(stream)` runs for each inbound stream; None stops serving it.
 
@@ -458,7 +469,7 @@ class Node:
 
     def peers(self) -> list[dict[str, Any]]:
         """A row for each connection. Addresses are shown with `log.addresses` only."""
-        disguised = [("throw-away", endpoint) for endpoint in self._client.endpoints]
+        disguised = [("throw-away", endpoint) for endpoint in self._throw_away]
         endpoints = [("relay", self._relay), ("peer", self._peer), *disguised]
         return overview.peer_rows(endpoints, addresses=self.settings.log.addresses)
 
@@ -470,7 +481,7 @@ class Node:
 
     def data_plane(self) -> dict[str, Any]:
         """The native counters (see overview.data_plane)."""
-        return overview.data_plane(self._reactor, self._relay, self._peer, *self._client.endpoints)
+        return overview.data_plane(self._reactor, self._relay, self._peer, *self._throw_away)
 
     async def traffic(self, window: str) -> list[dict[str, int]]:
         """Rows {at, seconds, received, sent, circuits} of the relay's sockets over `5m`, `1h`, `24h` or `30d`.
@@ -501,6 +512,7 @@ class Node:
             "stars": None,
             "credits": {"earned": 0, "spent": 0, "balance": 0},
             "client": self._client.status(),
+            "discovery": self._discovery.status(),
             "uptime_s": round(time.time() - self._started, 1),
             "data_plane": self.data_plane(),
         }

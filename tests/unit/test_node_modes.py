@@ -21,6 +21,8 @@ from towpath.relay.modes import Now
 from towpath.settings.file import change
 
 GIVEN = {
+    "discovery.mdns": False,
+    "discovery.dht": False,
     "network.listen": list(LOOPBACK),
     "relay.mode": "cooperative",
     "relay.on_battery": True,

@@ -70,8 +70,6 @@ class Connector:
         self.may_connect_directly: Callable[[str], Awaitable[bool]] | None = None
         """Asks the user, who is told the peer's id, when client.allow_direct is `ask`."""
         self.guide = guide
-        self.circuits_opened = 0
-        self.circuits_by_bootstrap = 0
         self._dialer = dialer
         self._disguises = disguises
         self._held = held
@@ -232,7 +230,7 @@ class Connector:
         with self._disguises.towards(target) as outer:
             relay = await outer.connect(*way.addresses)
             session = await self._dialer.through(relay, target, outer.control)
-        self.count(way.bootstrap)
+        self.guide.count(way.bootstrap)
         return session
 
     async def _openly(self, way: Way, target: bytes) -> Session:
@@ -240,13 +238,8 @@ class Connector:
         session = await self._dialer.through(relay, target)
         if session not in self.outbound:
             self.outbound = {open_ for open_ in self.outbound if not open_.closed} | {session}
-            self.count(way.bootstrap)
+            self.guide.count(way.bootstrap)
         return session
-
-    def count(self, bootstrap: bool) -> None:
-        """Counts a circuit that stands, and whether it needed a bootstrap relay."""
-        self.circuits_opened += 1
-        self.circuits_by_bootstrap += bootstrap
 
     async def _is_towpath(self, target: bytes, protocol: str, plans: Plans | None) -> bool:
         # Others may abort a circuit whose inner id is not the outer one (js-libp2p does).

@@ -49,5 +49,11 @@ class Guide(Protocol):
     def is_bootstrap(self, relay_id: bytes) -> bool:
         """Is it one of the relays to begin with?"""
 
+    def count(self, bootstrap: bool) -> None:
+        """A circuit of ours was made, through a bootstrap relay or another one."""
+
+    def bootstrap_share(self) -> float | None:
+        """What share of our circuits needed a bootstrap relay, 0…1; None when there were none."""
+
     def note(self, relay_id: bytes, outcome: str, rtt_s: float | None = None) -> None:
         """What became of something tried with a relay: one of the words above."""

@@ -216,7 +216,7 @@ class ClientService:
         return any(held.relay_id == text and held.state != "released" for held in self.held)
 
     def _came_in(self, relay_id: bytes) -> None:
-        self.connector.count(self.guide.is_bootstrap(relay_id))
+        self.guide.count(self.guide.is_bootstrap(relay_id))
 
     # --- relays that leave, or seem dead -------------------------------------------------------
 
@@ -294,13 +294,13 @@ class ClientService:
     def status(self) -> dict[str, Any]:
         """The `client` part of the node's status."""
         missing = self.missing()
-        made, needed = self.connector.circuits_opened, self.connector.circuits_by_bootstrap
+        share = self.guide.bootstrap_share()
         return {
             "connected_via": [held.relay_id for held in self.holding.ranked()],
             "ip_hidden": not missing,
             "ip_hidden_missing": missing,
             "credits_used": 0,
-            "bootstrap_share": round(needed / made, 3) if made else None,
+            "bootstrap_share": None if share is None else round(share, 3),
         }
 
 

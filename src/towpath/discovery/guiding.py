@@ -14,7 +14,7 @@ from towpath.discovery.selection import Avoiding
 from towpath.errors import AddressError
 
 if TYPE_CHECKING:
-    from towpath.discovery.bootstrap import Bootstrap
+    from towpath.discovery.bootstrap import Bootstrap, Share
     from towpath.discovery.finder import Finder
     from towpath.discovery.records import PeerRecord
     from towpath.discovery.selection import Ranked
@@ -35,12 +35,14 @@ class Guided:
         self,
         finder: Finder,
         bootstrap: Bootstrap,
+        share: Share,
         look_up: Callable[[bytes], Awaitable[PeerRecord | None]],
         public: Callable[[], Container[str]],
         near: Callable[[], tuple[str, ...]],
     ) -> None:
         self._finder = finder
         self._bootstrap = bootstrap
+        self._share = share
         self._look_up = look_up
         self._public = public
         self._near = near
@@ -98,10 +100,19 @@ class Guided:
         """See Guide."""
         if self._finder.candidate(relay_id) is None:
             self._finder.take(Found(relay_id, usable_addresses(relay_id, addresses), "cache"))
+            self.changed()
 
     def is_bootstrap(self, relay_id: bytes) -> bool:
         """See Guide."""
         return relay_id in self._bootstrap.ids
+
+    def count(self, bootstrap: bool) -> None:
+        """See Guide."""
+        self._share.count(bootstrap)
+
+    def bootstrap_share(self) -> float | None:
+        """See Guide."""
+        return self._share.share
 
     def note(self, relay_id: bytes, outcome: str, rtt_s: float | None = None) -> None:
         """See Guide."""

@@ -103,6 +103,8 @@ class RelayService:
         self._side: RelaySide | None = None
         self.answers: Answers | None = None
         """What answers clients' look-ups and takes their records; to be set before `start`."""
+        self.on_state: Callable[[], None] = lambda: None
+        """Called behind each change of the state, for who else goes by it."""
         self._guard: Guard | None = None
         self._guard_rate: float | None = None
         self._peer = peer
@@ -188,6 +190,8 @@ class RelayService:
             self._close()
         if at.state is not before.state or (at.why != before.why and at.state is not State.OFF):
             self._tell(before)
+        if (at.state, at.admitting) != (before.state, before.admitting):
+            self.on_state()
         self._changed.set()
         self._sleep(now)
 
@@ -388,6 +392,11 @@ class RelayService:
     def rate(self) -> InForce:
         """The rate in force."""
         return in_force(self._owners_rate(), None, self._guard_rate)
+
+    @property
+    def owners_rate(self) -> float | None:
+        """The rate that the owner allows, whatever the line takes; None: any."""
+        return self._owners_rate().rate
 
     def status(self) -> dict[str, Any]:
         """The relay's part of the node's status."""
