@@ -464,6 +464,7 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
+@pytest.mark.serial
 async def test_what_waits_for_the_disk_is_bounded() -> None:
     waiting = batch.Batch()
     for minute in range(10_000):

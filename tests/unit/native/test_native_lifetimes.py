@@ -22,6 +22,8 @@ from tests.unit.native.raw import RawPeer
 from tests.unit.native.still import World
 from towpath._native.appstream import AppStream, open_stream
 
+pytestmark = pytest.mark.serial
+
 KIB = 1024
 APP = "/app/1"
 ROUNDS = 60
