@@ -15,9 +15,11 @@ hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("short", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=2000)
 
-# No node of a test looks for others on this machine's network, or runs a DHT, unless its settings say so.
+# No node of a test looks for others on this machine's network, runs a DHT, or asks this machine's router for ports,
+# unless its settings say so.
 os.environ.setdefault("TOWPATH_DISCOVERY__MDNS", "false")
 os.environ.setdefault("TOWPATH_DISCOVERY__DHT", "false")
+os.environ.setdefault("TOWPATH_NETWORK__PORT_MAPPING", "false")
 
 _ALONE = ("tests/net/", "tests/interop/", "tests/packaging/", "tests/unit/test_cli_")
 
