@@ -24,6 +24,7 @@ __all__ = [
     "ReservationRefused",
     "ResourceLimitExceeded",
     "SettingsError",
+    "StoreInUse",
     "StreamReset",
     "TicketError",
     "TimeoutExpired",
@@ -201,6 +202,10 @@ class NoRelaysAvailable(TowpathError):
 
 class NotRunning(TowpathError):
     """No node runs on the data directory asked for."""
+
+
+class StoreInUse(TowpathError):
+    """Another process has the data directory's store open."""
 
 
 class DhtError(TowpathError):

@@ -21,7 +21,7 @@ from towpath.addresses import peer_id_to_bytes, to_text
 from towpath.client.reservations import HeldReservation
 from towpath.client.service import ClientService
 from towpath.discovery.composition import Discovery
-from towpath.errors import SettingsError, TowpathError
+from towpath.errors import SettingsError, StoreInUse, TowpathError
 from towpath.events import EventHub
 from towpath.identity import Identity, load_or_create
 from towpath.listening import Listeners
@@ -89,7 +89,7 @@ class Node:
         if self._started:
             raise RuntimeError("a Node starts only once")
         relay_key, peer_key = self._identities()
-        self.store = await Store.open(None if self._data is None else self._data / STORE_FILE)
+        self.store = await self._open_store()
         self.events.recorded = lambda kind, sentence, facts: self.store.event(kind, sentence, **facts)
         loop = asyncio.get_running_loop()
         self._started = time.time()
@@ -173,6 +173,15 @@ class Node:
             self._reactor.close()
             await self._service.close()
             await self.store.close()
+
+    async def _open_store(self) -> Store:
+        try:
+            return await Store.open(None if self._data is None else self._data / STORE_FILE)
+        except StoreInUse:
+            if self._reachable:
+                raise
+            # Beside a running node; what is only for now need not be kept.
+            return await Store.open(None)
 
     def _identities(self) -> tuple[Identity, Identity]:
         if self._data is None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.nodes import ECHO, LOOPBACK, address, client, descriptors, echo, loaded, meeting, relay, until
-from towpath import Node, Stream, node
-from towpath.errors import DialError, IdentityError, StreamReset
+from towpath import Node, Settings, Stream, node
+from towpath.errors import DialError, IdentityError, StoreInUse, StreamReset
 
 
 @pytest.fixture
@@ -280,3 +280,14 @@ async def test_nodes_are_not_kept_alive_by_what_they_did() -> None:
     del met, here, there
     gc.collect()
     assert alive() <= before
+
+
+async def test_beside_a_running_node_another_on_its_directory_may_connect_and_no_more(tmp_path: Path) -> None:
+    def settings() -> Settings:
+        return loaded({"network.listen": list(LOOPBACK), "discovery.mdns": False, "discovery.dht": False}, {})
+
+    async with relay() as middle, Node(settings(), data=tmp_path):
+        async with Node(settings(), data=tmp_path, reachable=False) as beside:
+            assert await beside.ping(address(middle)) > 0
+        with pytest.raises(StoreInUse):
+            await Node(settings(), data=tmp_path).start()

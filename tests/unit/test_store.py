@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.tools import missing
-from towpath.errors import TowpathError
+from towpath.errors import StoreInUse, TowpathError
 from towpath.store import Store, batch, file, store
 from towpath.store.schema import MIGRATIONS
 
@@ -280,7 +280,7 @@ async def test_nothing_wakes_while_nothing_changes(path: Path) -> None:
 async def test_a_second_store_on_the_file_is_refused(path: Path) -> None:
     async with opened(path) as one:
         assert await one.save("key", 1)
-        with pytest.raises(TowpathError, match="another process has it open"):
+        with pytest.raises(StoreInUse, match="another process has it open"):
             await Store.open(path)
         assert one.get("key") == 1
 

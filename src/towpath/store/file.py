@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from towpath.errors import TowpathError
+from towpath.errors import StoreInUse, TowpathError
 from towpath.store import history
 from towpath.store.batch import MAX_PEERS, Batch
 from towpath.store.schema import check_version, migrate
@@ -26,8 +26,9 @@ _NOT_DAMAGE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 class File:
     """One open file, or one in memory.
 
-    `damaged` is a sentence when a damaged file was found and set aside, else None. Opening raises TowpathError when
-    the file cannot be used and is not damaged, sqlite3.OperationalError when there is no file and none can be made now.
+    `damaged` is a sentence when a damaged file was found and set aside, else None. Opening raises TowpathError
+    (StoreInUse when another process has it) when the file cannot be used and is not damaged, sqlite3.OperationalError
+    when there is no file and none can be made now.
     """
 
     def __init__(self, path: Path | None, now: float) -> None:
@@ -40,7 +41,7 @@ class File:
             if path is None or _is_new(path):
                 raise
             if not _is_damage(e):
-                raise TowpathError(f"cannot use {path}: {_why(e)}") from e
+                raise _refusal(path, e) from e
             saved = _salvage(path)
             aside = _set_aside(path)
             self.damaged = (
@@ -200,10 +201,10 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return not isinstance(error, sqlite3.OperationalError) or (code is not None and code & 0xFF == sqlite3.SQLITE_ERROR)
 
 
-def _why(error: sqlite3.DatabaseError) -> str:
+def _refusal(path: Path, error: sqlite3.DatabaseError) -> TowpathError:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_DAMAGE:
-        return "another process has it open; stop that one, or use another data directory"
-    return f"{error}; check the disk and the file's permissions"
+        return StoreInUse(f"cannot use {path}: another process has it open; stop that one, or use another directory")
+    return TowpathError(f"cannot use {path}: {error}; check the disk and the file's permissions")
 
 
 def _salvage(path: Path) -> dict[str, str | None]:
