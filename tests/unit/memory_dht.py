@@ -29,6 +29,7 @@ class MemoryDht:
         self.values: dict[str, bytes] = {}
         self.provided: dict[bytes, list[bytes]] = {}
         self.down = False
+        self.servers = 1
         self.open = asyncio.Event()
         self.open.set()
         self.puts: list[tuple[str, bytes]] = []
@@ -48,13 +49,14 @@ class MemoryDht:
         if self.down:
             raise TowpathError("the DHT cannot be reached")
 
-    async def put(self, key: str, value: bytes) -> None:
+    async def put(self, key: str, value: bytes) -> int:
         """Keeps the newest valid value."""
         await self._turn()
         records.check(key, value, self.clock())
         self.puts.append((key, value))
         known = [*([self.values[key]] if key in self.values else []), value]
         self.values[key] = known[records.select(key, known)]
+        return self.servers
 
     async def get(self, key: str) -> bytes | None:
         """The value, if it is valid still."""
@@ -63,10 +65,11 @@ class MemoryDht:
         value = self.values.get(key)
         return value if value is not None and records.valid(key, value, self.clock()) else None
 
-    async def provide(self, key: bytes) -> None:
+    async def provide(self, key: bytes) -> int:
         """We provide a key."""
         await self._turn()
         self.provided.setdefault(key, []).append(self.peer_id)
+        return self.servers
 
     async def providers(self, key: bytes, most: int) -> list[tuple[bytes, list[bytes]]]:
         """The first ones."""

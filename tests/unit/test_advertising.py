@@ -165,6 +165,24 @@ async def test_a_dht_that_was_joined_later_is_told_the_same_again() -> None:
         assert s.dht.puts[0] == s.dht.puts[1]
 
 
+async def test_the_first_relay_of_all_says_it_again_until_somebody_takes_it() -> None:
+    async with scene(start=False) as s:
+        s.dht.servers = 0
+        s.advertiser.start()
+        await until(lambda: s.dht.provided)
+        s.advertiser.changed()
+        s.clock.now += advertising.LOOK_S
+        s.dht.servers = 3
+        s.advertiser.changed()
+        await until(lambda: len(s.dht.puts) == 2)
+        assert s.dht.puts[0] == s.dht.puts[1]
+        s.clock.now += advertising.LOOK_S
+        s.advertiser.changed()
+        s.change(AdvertFacts(False))
+        await until(lambda: len(s.dht.puts) == 3)
+        assert read_advertisement(s.dht.values[KEY], s.clock.now).withdrawn
+
+
 async def test_what_cannot_be_advertised_is_left_out() -> None:
     async with scene(start=False) as s:
         circuit = addresses.to_bytes(f"/ip4/192.31.196.7/tcp/4001/p2p/{RELAY.text}/p2p-circuit")

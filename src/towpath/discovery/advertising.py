@@ -167,13 +167,16 @@ def load_step(*used: float) -> int:
 
 
 class PublishingDht(Protocol):
-    """What is asked of a DHT that one publishes in. All raise TowpathError when it cannot be reached."""
+    """What is asked of a DHT that one publishes in. Both raise TowpathError when it cannot be reached.
 
-    async def provide(self, key: bytes) -> None:
+    Both return how many servers took it: with 0 only we ourselves have it; None when that is as it shall be.
+    """
+
+    async def provide(self, key: bytes) -> int | None:
         """Says that we provide a key (a multihash)."""
         ...
 
-    async def put(self, key: str, value: bytes) -> None:
+    async def put(self, key: str, value: bytes) -> int | None:
         """Puts a value under a key."""
         ...
 
@@ -206,6 +209,8 @@ class Advertiser:
         self._jitter = self._rng.random()
         self._published = True
         """Does the DHT have what was said last, or never was told anything?"""
+        self._alone_until: float | None = None
+        """When to put it anew because nobody was there to take it."""
         self._failures = 0
         self._changed = asyncio.Event()
         self._acting = asyncio.Lock()
@@ -285,10 +290,11 @@ class Advertiser:
     async def _act(self) -> float:
         async with self._acting:
             facts = self._facts()
-            do, wait = plan(facts, self._said, self._clock(), self._jitter)
+            now = self._clock()
+            do, wait = plan(facts, self._said, now, self._jitter)
             if do is not Do.NOTHING:
                 self._say(facts)
-            if not self._published:
+            if not self._published or (self._alone_until is not None and now >= self._alone_until):
                 await self._publish()
             return wait
 
@@ -305,10 +311,13 @@ class Advertiser:
         said, raw = self._said, self._raw
         if said is None or raw is None:
             return
+        self._alone_until = None
         if self._dht is not None:
-            await self._dht.put(advertisement_key(self._relay_id), raw)
+            took = await self._dht.put(advertisement_key(self._relay_id), raw)
             if not said.withdrawn:
                 await self._dht.provide(shard_key(shard_of(self._relay_id)))
+                # A relay that is the first one: others come, and it need not hear of it.
+                self._alone_until = self._clock() + LOOK_S if took == 0 else None
         self._published = True
         self._failures = 0
         self.problem = ""

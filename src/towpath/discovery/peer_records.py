@@ -296,11 +296,16 @@ class HeldRecords:
     async def _publish(self, peer_id: bytes, raw: bytes, tries: int) -> None:
         if self._dht is None:
             return
+        why = ""
         try:
-            await self._dht.put(peer_key(peer_id), raw)
-            self.published += 1
+            if await self._dht.put(peer_key(peer_id), raw) == 0:
+                why = "nobody is there to take it"
+            else:
+                self.published += 1
         except TowpathError as error:
-            _log.info("record_not_published", error=str(error), tries=tries + 1)
+            why = str(error)
+        if why:
+            _log.info("record_not_published", error=why, tries=tries + 1)
             if tries + 1 < _TRIES and not self._closed:
                 loop = asyncio.get_running_loop()
                 before = self._later.pop(peer_id, None)

@@ -49,15 +49,13 @@ class DhtSlot:
             raise TowpathError("this node has no DHT of its own now")
         return self.dht
 
-    async def put(self, key: str, value: bytes) -> None:
-        """See Dht."""
-        if self.dht is not None or self._wanted():
-            await self._there().put(key, value)
+    async def put(self, key: str, value: bytes) -> int | None:
+        """See Dht; None: it went nowhere."""
+        return await self._there().put(key, value) if self.dht is not None or self._wanted() else None
 
-    async def provide(self, key: bytes) -> None:
-        """See Dht."""
-        if self.dht is not None or self._wanted():
-            await self._there().provide(key)
+    async def provide(self, key: bytes) -> int | None:
+        """See Dht; None: it went nowhere."""
+        return await self._there().provide(key) if self.dht is not None or self._wanted() else None
 
     async def get(self, key: str) -> bytes | None:
         """See Dht."""
