@@ -8,13 +8,14 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.interop.build import ToolMissing, peer_command
 from tests.interop.process import Peer
-from tests.net.lab import Host, Lab
+from tests.net.lab import Host, Lab, RunningNode, eventually
 from tests.tools import missing, require
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(180)]
@@ -115,6 +116,25 @@ def test_relays_of_ours_find_each_other_on_one_host_and_across_the_network(home:
     client = there.python("tests.net.neighbour")
     event(client, "ready")
     assert set(find(client, *ids)) == ids
+
+
+def test_a_node_finds_its_neighbours_relay_by_itself_and_reserves_there_unless_it_hides(
+    home: tuple[Lab, Host, Host], start_peer: StartPeer, tmp_path: Path
+) -> None:
+    _, here, there = home
+    relay = RunningNode(here, tmp_path / "relay", mode="cooperative")
+    alone = {"discovery.dht": "false"}
+    client = RunningNode(there, tmp_path / "client", settings=alone | {"client.hide_ip": "false"})
+    hiding = RunningNode(there, tmp_path / "hiding", settings=alone)
+    assert client.program.next("reserved")["relay"].endswith(f"/p2p/{relay.relay_id}")
+    assert client.status()["client"]["connected_via"] == [relay.relay_id]
+    rows = {row["relay_id"]: row for row in client.rows("relays")}
+    assert (rows[relay.relay_id]["source"], rows[relay.relay_id]["state"]) == ("mdns", "active")
+    # A relay in the same network would tell where the node is.
+    known = eventually("a hiding node finds its neighbour", lambda: hiding.rows("relays"), SECONDS)
+    assert [(row["relay_id"], row["state"]) for row in known] == [(relay.relay_id, "avoided")]
+    assert hiding.status()["client"]["connected_via"] == []
+    assert start_peer(there, "go", "listener").wait("found", timeout=SECONDS, peer_id=relay.relay_id)
 
 
 def messages(listener: socket.socket, origin: str) -> Iterator[tuple[bool, bytes]]:

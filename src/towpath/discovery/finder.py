@@ -42,7 +42,7 @@ SEARCH_S: Final = 20.0
 SETTLE_S: Final = 1.0
 AGAIN_S: Final = 600.0
 """After this long a search is worth another one although enough is known."""
-MOST_KNOWN: Final = 1024
+MOST_KNOWN: Final = 256
 _PROBES: Final = 8
 _EXPLORED: Final = 4
 """Relays that are measured after a search although nobody needs them yet."""
