@@ -20,7 +20,9 @@ LIFETIME_S: Final = 1200
 _RENEW_S: Final = 300.0
 _AGAIN_S: Final = 900.0
 """When all failed: a router rarely learns it later."""
-_GIVE_BACK_S: Final = 3.0
+_ASKED_S: Final = 1.0
+"""What an answer that is under way gets when the node ends."""
+_GIVE_BACK_S: Final = 2.0
 _log = get_logger("port_mapping")
 
 
@@ -66,7 +68,7 @@ class PortMapping:
         if self._asking is not None:
             # The router may be about to say yes.
             port, method, asked = self._asking
-            await asyncio.wait((asked,), timeout=_GIVE_BACK_S)
+            await asyncio.wait((asked,), timeout=_ASKED_S)
             if asked.done() and not asked.cancelled() and asked.exception() is None:
                 self._held[port] = method, asked.result()
             asked.cancel()

@@ -1,14 +1,16 @@
 """The three ways to ask a router for a port: PCP, NAT-PMP, UPnP IGD. Each maps one TCP port for a while.
 
-Nothing blocks the loop: UPnP, which miniupnpc speaks, waits in a thread.
+Nothing blocks the loop: UPnP, which miniupnpc speaks, waits in a thread, which does not keep the process from ending.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib
 import ipaddress
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -184,11 +186,11 @@ class Upnp:
 
     async def map(self, port: int, wanted: int, lifetime: int) -> Mapped:
         """See Method."""
-        return await asyncio.to_thread(self._map, port, wanted, lifetime)
+        return await _in_thread(lambda: self._map(port, wanted, lifetime))
 
     async def unmap(self, mapped: Mapped) -> None:
         """See Method."""
-        await asyncio.to_thread(self._unmap, mapped.external_port)
+        await _in_thread(lambda: self._unmap(mapped.external_port))
 
     # --- in a thread ---------------------------------------------------------------------------
 
@@ -247,6 +249,30 @@ class Upnp:
                 # It may have moved: look for it anew.
                 self._device = None
             raise MappingFailed(f"the router refused: {error}") from error
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    # Not asyncio.to_thread: the end of a loop waits for what that began.
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_: Callable[[Any], None], what: object) -> None:
+        if not future.done():
+            set_(what)
+
+    def run() -> None:
+        try:
+            outcome: tuple[Callable[[Any], None], object] = (future.set_result, call())
+        except MappingFailed as failed:
+            outcome = (future.set_exception, failed)
+        except Exception as error:  # noqa: BLE001 - whatever the library does must reach who waits
+            outcome = (future.set_exception, MappingFailed(f"asking the router failed: {error}"))
+        # The loop may be closed by now.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, name="upnp", daemon=True).start()
+    return await future
 
 
 def _miniupnpc() -> ModuleType:
