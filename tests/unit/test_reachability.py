@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.nodes import until
+from tests.unit.nodes import loaded, until
 from towpath import Node, Settings
 from towpath.addresses import to_text
 from towpath.reachability.networks import Place
@@ -23,6 +23,7 @@ PUBLIC = [f"127.{n}.0.0/16" for n in range(1, 10)]
 
 
 def settings(number: int, **more: Any) -> Settings:
+    """Those of a relay at 127.number.0.1."""
     given = {
         "relay.mode": "dedicated",
         "network.listen": [f"/ip4/127.{number}.0.1/tcp/0"],
@@ -30,7 +31,7 @@ def settings(number: int, **more: Any) -> Settings:
         "network.port_mapping": False,
         "relay.drain_grace": "0s",
     }
-    return Settings.load(given | {name.replace("__", "."): value for name, value in more.items()}, environ={})
+    return loaded(given, more)
 
 
 @contextlib.asynccontextmanager
@@ -119,7 +120,7 @@ async def test_a_node_without_public_address_says_what_to_do() -> None:
 
 
 async def test_a_client_has_nothing_to_reach_and_serves_nobody() -> None:
-    async with Node(Settings.load({}, environ={})) as node:
+    async with Node(loaded({}, {})) as node:
         report = await node.check()
         assert report["state"] == "unknown"
         assert report["sentence"].startswith("This node listens nowhere")
@@ -129,7 +130,7 @@ async def test_a_client_has_nothing_to_reach_and_serves_nobody() -> None:
 async def test_it_is_looked_at_anew_when_relaying_is_switched_on_and_off() -> None:
     async with servers(1) as others:
         given = {"network.public_ranges": PUBLIC, "discovery.bootstrap": names(others), "network.port_mapping": False}
-        async with Node(Settings.load(given, environ={})) as node:
+        async with Node(loaded(given, {})) as node:
             assert node.status()["reachability"] == "unknown"
             await node.change_settings(
                 {"relay.mode": "cooperative", "network.listen": ["/ip4/127.9.0.1/tcp/0"]}, persist=False
