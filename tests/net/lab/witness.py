@@ -40,7 +40,8 @@ class Witness:
 
     def received(self) -> Iterator[Received]:
         """All so far, in order."""
-        data = self._file.read_bytes()
+        # It is made with the first connection.
+        data = self._file.read_bytes() if self._file.exists() else b""
         at = 0
         while at < len(data):
             length = data[at]
