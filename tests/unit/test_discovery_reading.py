@@ -8,14 +8,15 @@ import random
 
 import pytest
 
-from tests.unit.memory_dht import Clock, MemoryDht
+from tests.unit.memory_dht import NOW, Clock, MemoryDht
 from tests.unit.nodes import until
 from tests.unit.said import advertisement, peer_record
+from towpath.discovery import answers as module
 from towpath.discovery import reading
 from towpath.discovery.answers import FEW_AGAIN_S, FRESH_S, READ_AGAIN_S, DhtAnswers
 from towpath.discovery.peer_records import HeldRecords
 from towpath.discovery.reading import read_shards
-from towpath.discovery.records import advertisement_key, peer_key
+from towpath.discovery.records import advertisement_key, peer_key, read_advertisement
 from towpath.discovery.shards import KEYS, SHARDS, shard_key, shard_of
 from towpath.errors import TowpathError
 from towpath.identity import Identity
@@ -110,6 +111,7 @@ async def test_a_relay_answers_relays_that_it_read_and_others_each_time() -> Non
     made = answers(dht)
     first = await made.relays(12)
     assert len(set(first)) == 12
+    await until(lambda: made._reading is None)
     reads = len(dht.read)
     later = {raw for _ in range(20) for raw in await made.relays(12)}
     assert len(dht.read) == reads
@@ -127,6 +129,29 @@ async def test_relays_are_read_again_after_a_while_without_keeping_anybody_waiti
     assert len(await made.relays(12)) == 12
     dht.open.set()
     await until(lambda: len(dht.read) > reads)
+    await made.close()
+
+
+async def test_some_relays_are_an_answer_before_all_shards_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SOME_S", 0.02)
+    dht = network(RELAYS[:8])
+    made = answers(dht, own=False)
+    for one in RELAYS[:4]:
+        raw = advertisement(one)
+        made.heard_of(raw, read_advertisement(raw, NOW))
+    dht.open.clear()
+    async with asyncio.timeout(5):
+        assert len(await made.relays(12)) == 4
+    await made.close()
+
+
+async def test_what_was_read_beforehand_is_answered_at_once() -> None:
+    dht = network(RELAYS)
+    made = answers(dht)
+    made.prepare()
+    await until(lambda: len(made._relays) >= 12)
+    dht.open.clear()
+    assert len(await made.relays(12)) == 12
     await made.close()
 
 

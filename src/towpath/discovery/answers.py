@@ -38,6 +38,9 @@ _READ: Final = 48
 """Relays that are looked for at once: more than one answer holds, so that answers differ."""
 _READ_S: Final = 8.0
 _WAIT_S: Final = 6.0
+_SOME: Final = 3
+_SOME_S: Final = 1.0
+"""So many relays are an answer after so many seconds."""
 _log = get_logger("discovery")
 
 
@@ -68,6 +71,7 @@ class DhtAnswers:
         self._relays: dict[bytes, tuple[bytes, Advertisement]] = {}
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
+        self._heard = asyncio.Event()
 
     async def peer(self, peer_id: bytes) -> list[bytes]:
         """Its record, if it is known. TowpathError when nobody can be asked."""
@@ -86,9 +90,7 @@ class DhtAnswers:
         if self._dht is not None and self._clock() - self._read_at >= (FEW_AGAIN_S if few else READ_AGAIN_S):
             reading = self._read_more()
             if few:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_WAIT_S):
-                        await asyncio.shield(reading)
+                await self._hear(reading, most)
                 known = self._valid()
         own = self._own()
         if own is not None and own not in known:
@@ -107,8 +109,14 @@ class DhtAnswers:
         if before is None or newer(advertisement, before[1]):
             self._relays.pop(advertisement.peer_id, None)
             self._relays[advertisement.peer_id] = (raw, advertisement)
+            self._heard.set()
         while len(self._relays) > _MOST_RELAYS:
             del self._relays[next(iter(self._relays))]
+
+    def prepare(self) -> None:
+        """Reads relays for those who will ask: the DHT was joined just now."""
+        if self._dht is not None:
+            self._read_more()
 
     async def close(self) -> None:
         """Ends what is under way."""
@@ -159,6 +167,21 @@ class DhtAnswers:
         now = self._clock()
         self._relays = {peer: kept for peer, kept in self._relays.items() if now <= kept[1].not_after}
         return [raw for raw, advertisement in self._relays.values() if not advertisement.withdrawn]
+
+    async def _hear(self, reading: asyncio.Task[None], most: int) -> None:
+        # Whoever asks first waits until enough are found, or some for a second, or as long as he is willing to.
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not reading.done() and (have := len(self._valid())) < most:
+            left = began + (_SOME_S if have >= _SOME else _WAIT_S) - loop.time()
+            if left <= 0:
+                return
+            self._heard.clear()
+            heard = loop.create_task(self._heard.wait())
+            try:
+                await asyncio.wait([heard, reading], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                heard.cancel()
 
     def _read_more(self) -> asyncio.Task[None]:
         if self._reading is None:

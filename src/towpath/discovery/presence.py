@@ -210,6 +210,7 @@ class Presence:
             _log.info("dht_joined", answered=answered)
             self.advertiser.republish()
             self.held.republish()
+            self.answers.prepare()
 
     async def _without_dht(self) -> None:
         dht, self.slot.dht = self.slot.dht, None
