@@ -259,3 +259,24 @@ def test_networks_are_those_of_the_internet_only() -> None:
     told = ("/ip4/192.168.1.5/tcp/1", "/ip4/127.0.0.1/tcp/1", "/ip6/fd00::1/tcp/1", "/ip6/::1/tcp/1", "/dns/a.b/tcp/1")
     assert networks(told) == frozenset()
     assert networks(("/ip4/9.8.7.6/tcp/1", "/ip6/2001:db8:1::1/tcp/1")) == {"9.8.0.0/16", "2001:db8::/32"}
+
+
+def test_a_client_that_knows_relays_connects_although_an_attacker_answers_every_look_up() -> None:
+    """Eclipse: whatever is found is the attacker's, and fails. How many tries until somebody serves?"""
+    own, now = after(Measured(), [Outcome.SERVED] * 24, NOW, 3600.0)
+    tries = []
+    for seed in range(200):
+        rng = random.Random(seed)
+        known = {relay_id(n): Candidate(relay_id(n), (f"/ip4/1.{n}.0.1/tcp/1",), "cache", own=own) for n in range(3)}
+        for n in range(100, 160):
+            known[relay_id(n)] = Candidate(relay_id(n), (f"/ip4/9.{n}.0.1/tcp/1",), "dht", advertisement(n, "9.9.9.9"))
+        for attempt in range(1, 61):
+            best = rank(known.values(), now, rng)[0].candidate
+            if best.source == "cache":
+                break
+            failed = noted(best.own, Outcome.FAILED, now, blame=False)
+            known[best.relay_id] = Candidate(best.relay_id, best.addresses, "dht", best.advertisement, failed)
+        tries.append(attempt)
+    print(f"tries until served: mean {sum(tries) / len(tries):.2f}, at most {max(tries)}")
+    assert sum(tries) / len(tries) <= 1.5
+    assert max(tries) <= 8
