@@ -57,7 +57,7 @@ def advertisements(draw: st.DrawFn, identity: Identity) -> Advertisement:
         seq=draw(seqs),
         not_after=draw(st.integers(max(NOW, begin), begin + LIFE_S)),
         account=draw(st.none() | st.binary(min_size=32, max_size=32)),
-        family=draw(st.none() | st.text(st.characters(codec="ascii"), min_size=1, max_size=32)),
+        family=draw(st.none() | st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=32)),
     )
 
 

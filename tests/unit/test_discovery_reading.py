@@ -64,6 +64,8 @@ async def test_a_provider_without_a_valid_advertisement_is_none() -> None:
     dht = network(RELAYS[:3])
     for one in RELAYS[10:30]:
         dht.provided.setdefault(shard_key(shard_of(one.peer_id)), []).append(one.peer_id)
+    for shard in KEYS:
+        dht.provided.setdefault(shard, []).insert(0, b"nobody's id")
     thief, expired = RELAYS[10], RELAYS[11]
     dht.values[advertisement_key(thief.peer_id)] = advertisement(RELAYS[0])
     dht.values[advertisement_key(expired.peer_id)] = advertisement(expired, age=7201)
@@ -218,6 +220,12 @@ async def test_a_relay_knows_its_own_clients_without_asking() -> None:
     raw = peer_record(peer, at=[OWN])
     made.take(peer.peer_id, raw)
     assert await made.peer(peer.peer_id) == [raw]
+    assert not dht.gets
+
+
+async def test_an_id_that_signs_nothing_is_not_looked_up() -> None:
+    dht = MemoryDht()
+    assert await answers(dht).peer(b"nobody's id") == []
     assert not dht.gets
 
 

@@ -110,6 +110,7 @@ def _refused() -> list[tuple[str, str, bytes]]:
         ("a price", "advertisement", _changed(_RELAYING, price=1)),
         ("an unknown key", "advertisement", _changed(_RELAYING, colour="red")),
         ("a null", "advertisement", _changed(_RELAYING, family=None)),
+        ("a family that cannot be shown", "advertisement", _changed(_RELAYING, family="canal\x1b[2J")),
         ("no addresses, and not withdrawn", "advertisement", _changed(_RELAYING, addrs=[])),
         ("a circuit address", "advertisement", _changed(_RELAYING, addrs=list(_MET.circuits))),
         ("an address twice", "advertisement", _changed(_RELAYING, addrs=[direct, direct])),

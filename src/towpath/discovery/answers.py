@@ -18,6 +18,7 @@ from towpath.discovery.reading import read_shards
 from towpath.discovery.records import Advertisement, RecordError, newer, peer_key, read_peer_record
 from towpath.errors import TowpathError
 from towpath.log import get_logger
+from towpath.signed import key_of
 
 if TYPE_CHECKING:
     from towpath.discovery.peer_records import HeldRecords
@@ -78,6 +79,8 @@ class DhtAnswers:
         held = self._held.get(peer_id)
         if held is not None:
             return [held]
+        if key_of(peer_id) is None:
+            return []  # no such id signs records
         kept = self._peers.get(peer_id)
         if kept is None or self._clock() >= kept.until:
             kept = _Kept(await self._ask(peer_id), 0.0)

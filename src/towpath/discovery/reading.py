@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from towpath.discovery.records import Advertisement, RecordError, advertisement_key, read_advertisement
 from towpath.discovery.shards import reading_order, shard_key
 from towpath.errors import TowpathError
+from towpath.signed import key_of
 
 __all__ = ["AskedDht", "read_shards"]
 
@@ -70,7 +71,8 @@ async def read_shards(
                     continue
                 read += 1
                 for relay_id, _ in providers[:_PROVIDERS]:
-                    if relay_id not in seen:
+                    # Who has another kind of id has no advertisement.
+                    if relay_id not in seen and key_of(relay_id) is not None:
                         seen.add(relay_id)
                         wanted.append(relay_id)
             for got in [task for task in getting if task in done]:

@@ -271,6 +271,8 @@ def _check_advertisement(record: Advertisement) -> None:
         raise RecordError("an address twice")
     for addr in record.addrs:
         _check_address(addr)
+    if record.family is not None and not record.family.isprintable():
+        raise RecordError("a family that cannot be shown")
     capacity = record.capacity
     # Either it takes nothing, or something of everything.
     numbers = (capacity.reservations, capacity.circuits, capacity.circuit_data, capacity.rate)
