@@ -114,12 +114,21 @@ def test_wrong_usage_is_2_and_a_sentence(run, words: tuple[str, ...]) -> None:  
     assert len(err) > 20
 
 
+def test_an_unknown_command_is_named_with_the_one_that_was_meant(run) -> None:  # type: ignore[no-untyped-def]
+    assert run("statu")[2] == 'towpath: Unknown command "statu". Did you mean "status"? `towpath --help` lists them\n'
+    assert run("config", "shw")[2].endswith('Did you mean "show"? `towpath config --help` lists them\n')
+
+
+def test_a_directory_that_is_not_the_usual_one_is_named(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert run("status", "--data", f"{tmp_path}/other")[2].endswith(f"`towpath run --data {tmp_path}/other`\n")
+
+
 @pytest.mark.parametrize("command", ["status", "top", "circuits", "peers", "relays", "reservations", "pause", "resume"])
 def test_without_a_node_it_is_3_and_says_how_to_start_one(run, command: str) -> None:  # type: ignore[no-untyped-def]
     for more in ((), ("--json",)):
         code, out, err = run(command, *more)
         assert (code, out) == (3, "")
-        assert "towpath run --data" in err
+        assert "start one with `towpath run`" in err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ exit code. A command with commands of its own is a cyclopts App.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -83,6 +84,10 @@ def dispatch(words: Sequence[str]) -> int:
         app[words[0]].help = None
     try:
         code = app(list(words))
+    except cyclopts.UnknownCommandError as e:
+        # Without the library's list of some of them.
+        sentence = re.sub(r" Available commands:.*", "", " ".join(str(e).split()))
+        raise UsageError(f"{sentence} `towpath {_command(words)}--help` lists them") from e
     except cyclopts.CycloptsError as e:
         sentence = " ".join(str(e).split())
         raise UsageError(f"{sentence.rstrip('.')}; `towpath {_command(words)}--help` shows how to write it") from e

@@ -76,7 +76,8 @@ def say(written: Written, sentence: str = "", *, as_json: bool) -> None:
     for key in written.at_next_start if written.running else ():
         print(f"{key} takes effect when the node is started again.")
     for key, what in written.overridden.items():
-        print(f"At the next start {what} will win over it; change that too to keep {key}.")
+        wins = "the command line (--mode, --set …), if it is the same," if what == "--set" else what
+        print(f"At the next start {wins} will win over it; change that too to keep {key}.")
     for key in written.values:
         if KEYS[key].later:
             print(f"This version checks {key}, but does not act on it yet.")

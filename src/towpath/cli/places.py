@@ -12,23 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from towpath.control.paths import data_directory
 from towpath.errors import TowpathError
 from towpath.private_file import give_to_owner
 
 __all__ = ["data_directory", "locked", "open_files", "replace_file"]
-
-
-def data_directory(option: str | Path | None) -> Path:
-    """`--data`, else TOWPATH_DATA, else the user's own place for data. Nothing is created."""
-    chosen = option or os.environ.get("TOWPATH_DATA")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    base = os.environ.get("XDG_DATA_HOME")
-    try:
-        home = Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "share"
-    except RuntimeError as e:
-        raise TowpathError("there is no home directory to keep data in; name a place with --data DIR") from e
-    return home / "towpath"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from towpath.control.paths import READY_FILE, socket_path
+from towpath.control.paths import READY_FILE, data_directory, socket_path
 from towpath.errors import NotRunning, TowpathError
 
 __all__ = ["Following", "Refused", "ask", "change", "follow", "ready"]
@@ -123,7 +123,8 @@ def _request(
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
     except (FileNotFoundError, ConnectionRefusedError) as e:
-        raise NotRunning(f"no node is running on {data}; start one with `towpath run --data {data}`") from e
+        where = "" if data == data_directory(None) else f" --data {data}"
+        raise NotRunning(f"no node is running on {data}; start one with `towpath run{where}`") from e
     except PermissionError as e:
         raise TowpathError(f"the node on {data} is another user's; run this command as that user") from e
     return connection.getresponse()

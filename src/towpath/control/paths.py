@@ -1,4 +1,4 @@
-"""Where a node's control socket and ready file are. Blocking file access, all of it short.
+"""Where a node's data directory, control socket and ready file are. Blocking file access, all of it short.
 
 Apart from the server, so that a node can have its socket, and be ready, before it loads what answers there.
 """
@@ -15,11 +15,24 @@ from typing import Final
 
 from towpath.errors import TowpathError
 
-__all__ = ["READY_FILE", "SOCKET_PATH_MAX", "listen", "socket_path"]
+__all__ = ["READY_FILE", "SOCKET_PATH_MAX", "data_directory", "listen", "socket_path"]
 
 READY_FILE: Final = "ready.json"
 SOCKET_PATH_MAX: Final = 107
 """Bytes in the path of a Unix socket on Linux, without the NUL."""
+
+
+def data_directory(option: str | Path | None) -> Path:
+    """`--data`, else TOWPATH_DATA, else the user's own place for data. Nothing is created."""
+    chosen = option or os.environ.get("TOWPATH_DATA")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_DATA_HOME")
+    try:
+        home = Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "share"
+    except RuntimeError as e:
+        raise TowpathError("there is no home directory to keep data in; name a place with --data DIR") from e
+    return home / "towpath"
 
 
 def socket_path(data: Path) -> Path:
