@@ -44,6 +44,7 @@ class Peer:
         self.places: list[Place] = [place(ONE), place(TWO)]
         self.given: list[tuple[bytes, bytes]] = []
         self.refusing: set[bytes] = set()
+        self.silent: set[bytes] = set()
         self.keeper = self.another()
 
     def another(self) -> RecordKeeper:
@@ -54,6 +55,8 @@ class Peer:
     async def hand_over(self, relay_id: bytes, raw: bytes) -> None:
         if relay_id in self.refusing:
             raise TowpathError("not now")
+        if relay_id in self.silent:
+            await asyncio.Event().wait()
         self.given.append((relay_id, raw))
 
     def change(self, *relays: Identity) -> None:
@@ -98,7 +101,8 @@ async def test_nothing_new_is_nothing_to_say() -> None:
     async with keeping() as peer:
         await until(lambda: len(peer.given) == 2)
         peer.keeper.changed()
-        peer.change(ONE, TWO)
+        peer.change(TWO, ONE)
+        await asyncio.sleep(2 * peer_records._SETTLE_S)
         peer.change(ONE)
         await until(lambda: len(peer.given) == 3)
         assert [relay for relay, _ in peer.given[2:]] == [ONE.peer_id]
@@ -123,6 +127,20 @@ async def test_a_relay_that_did_not_take_it_is_given_it_again_and_the_others_are
         await until(lambda: len(peer.given) == 2)
         assert [relay for relay, _ in peer.given] == [ONE.peer_id, TWO.peer_id]
         assert not peer.keeper.failures
+
+
+async def test_a_relay_that_fell_silent_keeps_no_other_waiting() -> None:
+    async with keeping() as peer:
+        await until(lambda: len(peer.given) == 2)
+        peer.silent = {TWO.peer_id}
+        three = Identity(bytes((4,)) * 32)
+        peer.change(TWO, three)
+        await until(lambda: len(peer.given) == 3)
+        peer.keeper.changed()
+        peer.change(ONE, three)
+        await until(lambda: len(peer.given) == 5)
+        last = {relay: read_peer_record(raw, NOW).circuits for relay, raw in peer.given[3:]}
+        assert last == dict.fromkeys((ONE.peer_id, three.peer_id), (circuit(ONE), circuit(three)))
 
 
 async def test_the_number_goes_on_after_a_restart() -> None:

@@ -144,7 +144,11 @@ class RecordKeeper:
             wait: float | None = None
             if places or (self._record is not None and self._record.circuits):
                 self._make(places)
-                failed = failed + 1 if await self._give(places) else 0
+                given = await self._give_while_true(places)
+                if given is None:
+                    failed = 0
+                    continue
+                failed = 0 if given else failed + 1
                 wait = max(1.0, self._due - self._clock())
                 if failed:
                     least, most = _RETRY_S
@@ -159,20 +163,41 @@ class RecordKeeper:
         now = self._clock()
         record = next_record(self._peer_id, places, self._seq, now)
         last = self._record
-        if last is not None and last.circuits == record.circuits and last.issued - 1 <= now < self._due:
+        # Another order of the same places is not worth a record.
+        same = last is not None and set(last.circuits) == set(record.circuits)
+        if last is not None and same and last.issued - 1 <= now < self._due:
             return
         self._raw, self._record, self._seq = sign(record, self._seed), record, record.seq
         self._store.put(_KEPT, record.seq)
         self._due = now + REFRESH_S * (1.0 - 0.2 * self._rng.random())
         self._has.clear()
 
+    async def _give_while_true(self, places: Sequence[Place]) -> bool | None:
+        # A relay that fell silent must not keep the one that took its place waiting. None: the places are others.
+        giving = asyncio.ensure_future(self._give(places))
+        try:
+            while not giving.done():
+                changed = asyncio.ensure_future(self._changed.wait())
+                try:
+                    await asyncio.wait([giving, changed], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+                if self._changed.is_set() and not giving.done():
+                    if list(self._places()) != places:
+                        return None
+                    self._changed.clear()
+            return giving.result()
+        finally:
+            giving.cancel()
+            await asyncio.gather(giving, return_exceptions=True)
+
     async def _give(self, places: Sequence[Place]) -> bool:
-        # True: somebody does not have it.
+        # True: everybody has it.
         wanting = {place.relay_id for place in places}
         self._has &= wanting
         self.failures = {relay: why for relay, why in self.failures.items() if relay in wanting}
         await asyncio.gather(*(self._give_to(relay_id) for relay_id in wanting - self._has))
-        return bool(wanting - self._has)
+        return wanting <= self._has
 
     async def _give_to(self, relay_id: bytes) -> None:
         raw = self._raw
