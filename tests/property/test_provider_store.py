@@ -94,6 +94,18 @@ def test_the_newest_stay(came: list[tuple[int, int]]) -> None:
         assert peer in kept or of_prefix[prefixes[peer]] > PER_PREFIX
 
 
+@given(st.integers(1, 50), st.integers(1, 28))
+def test_a_flood_from_few_prefixes_drives_nobody_else_out(prefixes: int, honest: int) -> None:
+    store = ProviderStore()
+    for peer in range(honest):
+        store.add(_KEY, b"honest %d" % peer, (), b"home %d" % peer, 0.0)
+    for peer in range(1000):
+        store.add(_KEY, b"flood %d" % peer, (), b"flood %d" % (peer % prefixes), 1.0)
+    kept = set(store._keys[_KEY])
+    assert {b"honest %d" % peer for peer in range(honest)} <= kept
+    assert len(kept) == honest + PER_PREFIX * prefixes
+
+
 def test_each_provider_is_answered_about_as_often() -> None:
     store, rng = ProviderStore(), random.Random(1)
     for peer in range(100):
