@@ -103,8 +103,8 @@ async def test_without_any_relay_each_answer_is_told() -> None:
 
 
 async def test_a_better_one_takes_the_place_of_a_bootstrap_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "SETTLED_S", 0.2)
-    monkeypatch.setattr(holding, "SETTLED_S", 0.2)
+    for module in (choice, holding):
+        monkeypatch.setattr(module, "BOOTSTRAP_S", 0.2)
     async with relays(3) as (first, second, volunteer), reachable(first, second) as node:
         await until(lambda: len(node.held_relays()) == 2)
         node._client.guide.met(volunteer._relay.peer_id, [address(volunteer)])

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["PATIENCE_S", "SETTLED_S", "WANTED", "Offer", "Plan", "Seat", "in_order", "plan"]
+__all__ = ["BOOTSTRAP_S", "PATIENCE_S", "SETTLED_S", "WANTED", "Offer", "Plan", "Seat", "in_order", "plan"]
 
 WANTED: Final = 2
 PATIENCE_S: Final = 2.0
 """How long a relay that was asked is waited for before another one is asked beside it."""
 SETTLED_S: Final = 300.0
 """How long a reservation stands at least before something merely better takes its place."""
+BOOTSTRAP_S: Final = 10.0
+"""The same of one at a bootstrap relay, before a volunteer takes its place."""
 LOST_S: Final = 30.0
 """How long a lost one is kept trying when there are enough others."""
 BETTER: Final = 20.0
@@ -96,7 +98,7 @@ def _improvement(
     # One that may take the place of one of ours: it is asked now, and that one is left when it has answered.
     if len(good) != wanted:
         return []
-    settled = {seat.offer for seat in seats if seat.ours_to_end and now - seat.since >= SETTLED_S}
+    age = {seat.offer: now - seat.since for seat in seats if seat.ours_to_end}
     for worst in reversed(good):
         rest = [other for other in good if other is not worst]
         crowded = not all(apart(worst, other) for other in rest)
@@ -104,8 +106,9 @@ def _improvement(
             fits = all(apart(offer, other) for other in rest)
             if not (fits or crowded) or (offer.bootstrap and not worst.bootstrap):
                 continue
-            at_once = (fits and crowded) or (worst.bootstrap and not offer.bootstrap)
-            if worst in settled and (at_once or offer.score >= worst.score + BETTER):
+            volunteers = worst.bootstrap and not offer.bootstrap
+            better = volunteers or (fits and crowded) or offer.score >= worst.score + BETTER
+            if better and age.get(worst, -1.0) >= (BOOTSTRAP_S if volunteers else SETTLED_S):
                 return [offer]
     return []
 

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_bytes
-from towpath.client.choice import PATIENCE_S, SETTLED_S, WANTED, Offer, Plan, Seat, in_order, plan
+from towpath.client.choice import BOOTSTRAP_S, PATIENCE_S, SETTLED_S, WANTED, Offer, Plan, Seat, in_order, plan
+from towpath.client.guide import SERVED
 from towpath.client.reservations import back_off
 from towpath.errors import NoRelaysAvailable, TowpathError
 from towpath.log import get_logger
@@ -29,6 +30,10 @@ _LOOK_S: Final = 600.0
 """How often better relays are looked for while two stand."""
 _SEARCH_S: Final = 5.0
 """How long one search may take before what it found is used."""
+_HEAD_START_S: Final = 1.5
+"""What the first search gets before bootstrap relays are asked."""
+_STANDS_S: Final = 60.0
+"""How often it is told that a reservation still stands."""
 _GRACE_S: Final = 1.0
 """What other relays get to take us as well, once the first one did."""
 _log = get_logger("client")
@@ -61,13 +66,16 @@ class Holding:
         self._changed = asyncio.Event()
         self._settled = asyncio.Condition()
         self._searching = False
+        self._told_at = time.monotonic()
         self._searched_at = float("-inf")
         self._empty_searches = 0
+        self._volunteers_first = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins."""
         if self._task is None:
+            self._volunteers_first = time.monotonic() + _HEAD_START_S
             self._task = asyncio.create_task(self._run(), name="holding reservations")
 
     async def stop(self) -> None:
@@ -124,6 +132,7 @@ class Holding:
                 self._own.discard(held)
                 await self._release(held)
             self._search_when_due(made, now)
+            self._tell_what_stands(now)
             async with self._settled:
                 self._settled.notify_all()
             try:
@@ -134,6 +143,8 @@ class Holding:
 
     def _plan(self, now: float) -> Plan:
         offers = [relay.offer for relay in self._guide.offers() if self._may_ask(relay.offer.relay_id, now)]
+        if now < self._volunteers_first:
+            offers = [offer for offer in offers if not offer.bootstrap]
         held = {peer_id_to_bytes(held.relay_id) for held in self._held()}
         self._known = {relay_id: offer for relay_id, offer in self._known.items() if relay_id in held}
         self._known |= {offer.relay_id: offer for offer in offers}
@@ -194,16 +205,27 @@ class Holding:
             _log.info("search_failed", error=str(error))
         finally:
             self._searching = False
+            self._volunteers_first = float("-inf")
             if in_need:
                 self._empty_searches += 1
             self._changed.set()
 
+    def _tell_what_stands(self, now: float) -> None:
+        if now - self._told_at >= _STANDS_S:
+            self._told_at = now
+            for held in self.ranked():
+                rtt = held.session.rtt_s if held.session is not None else 0.0
+                self._guide.note(peer_id_to_bytes(held.relay_id), SERVED, rtt or None)
+
     def _rest(self, made: Plan, now: float) -> float:
         # Until the next thing that time alone brings about.
-        waits = [_LOOK_S]
+        waits = [_LOOK_S, max(0.0, self._told_at + _STANDS_S - now)]
         waits += [again - now for _, again, _ in self._failed.values() if again > now and made.lacking]
         waits += [since + PATIENCE_S - now for _, since in self._asked.values() if since + PATIENCE_S > now]
-        waits += [seat.since + SETTLED_S - now for _, seat in self._seated() if seat.since + SETTLED_S > now]
+        for settled in (BOOTSTRAP_S, SETTLED_S):
+            waits += [seat.since + settled - now for _, seat in self._seated() if seat.since + settled > now]
+        if self._volunteers_first > now:
+            waits.append(self._volunteers_first - now)
         if any(seat.state == "lost" for _, seat in self._seated()):
             waits.append(10.0)
         if made.lacking and not self._searching:

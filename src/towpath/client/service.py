@@ -39,7 +39,13 @@ _DOUBT_S: Final = 1.0
 """What a relay has to show that it lives when it is doubted."""
 _DOUBT_LONG_S: Final = 3.0
 """The same, when its kernel still acknowledges what it is sent."""
+_ELSEWHERE: Final = ("192.0.2.1", "2001:db8::1")
+"""Addresses of nobody: what this machine would send from to them is its own address on the way out."""
 _log = get_logger("client")
+
+
+class TooNear(DialError):
+    """A relay in our own network, at which a hiding node does not reserve. No fault of the relay."""
 
 
 class ClientService:
@@ -110,7 +116,7 @@ class ClientService:
                 await held.start()
         except BaseException as error:
             await self.release(held)
-            if isinstance(error, (TowpathError, OSError)):
+            if isinstance(error, (TowpathError, OSError)) and not isinstance(error, TooNear):
                 refused = isinstance(error, (RelayError, NotRelaying))
                 self.guide.note(relay_id, REFUSED if refused else FAILED)
             raise
@@ -166,7 +172,7 @@ class ClientService:
             return
         if session is not None and session.pins == 0 and session.stream_count == 0:
             session.close()
-        raise DialError(
+        raise TooNear(
             f"relay {short_peer_id(peer_id_to_text(relay_id))} is in the same network as this machine: an address "
             "there would tell where it is; use another relay, or set client.hide_ip to false"
         )
@@ -180,7 +186,8 @@ class ClientService:
         """The /24 and /56 networks that a hiding node reserves at no relay in, as far as they are known."""
         if not self._settings().client.hide_ip:
             return ()
-        found = {hiding.neighbourhood(ip) for ip in self._seen.ours()}
+        own = {own for own in map(hiding.own_address, _ELSEWHERE) if own is not None}
+        found = {hiding.neighbourhood(ip) for ip in self._seen.ours() | own}
         return tuple(sorted(prefix for prefix in found if prefix is not None))
 
     @staticmethod

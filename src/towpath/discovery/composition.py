@@ -26,6 +26,7 @@ from towpath.discovery.peer_records import Place, RecordKeeper
 from towpath.discovery.presence import Presence, Wanted
 from towpath.discovery.reading import read_shards
 from towpath.discovery.records import Capacity, peer_key, read_peer_record
+from towpath.discovery.selection import Avoiding
 from towpath.errors import AddressError, TowpathError
 from towpath.log import get_logger
 from towpath.relay.modes import State
@@ -174,7 +175,7 @@ class Discovery:
 
     def relay_rows(self, used: dict[bytes, tuple[str, list[str]]]) -> list[dict[str, Any]]:
         """See Node.relays."""
-        rows = self.finder.rows(used)
+        rows = self.finder.rows(used, Avoiding(near=self.client.near()))
         shown = {row["relay_id"] for row in rows}
         missing = {"source": "cache", "score": None, "stars": None, "latency_ms": None, "load": None}
         for relay_id, (state, reasons) in used.items():
