@@ -101,6 +101,16 @@ class Stream:
         """Cuts the stream off in both directions; the other side sees a reset, not an end."""
         self._native.reset()
 
+    def abandon(self) -> None:
+        """Cuts off the circuit that carries it, with all its streams: nothing comes through it any more.
+
+        On a direct connection it resets the stream alone.
+        """
+        session = self._native.session
+        if session.via:
+            session.abort()
+        self.reset()
+
     async def __aenter__(self) -> Self:
         return self
 

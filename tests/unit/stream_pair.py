@@ -81,6 +81,9 @@ class MemoryStream:
     async def close(self) -> None:
         await self.close_write()
 
+    def abandon(self) -> None:
+        self.reset()
+
     def reset(self) -> None:
         for direction in (self._in, self._out):
             if not (direction.ended and not direction.buffer):

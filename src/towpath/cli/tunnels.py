@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,11 +16,10 @@ from cyclopts import Parameter
 
 from towpath.addresses import peer_id_to_bytes, peer_id_to_text
 from towpath.cli import UsageError, options
-from towpath.cli.light import light_settings, relay_hints, run_until_stopped
+from towpath.cli.light import MAX_RELAYS, light_settings, relay_hints, run_until_stopped
 from towpath.cli.options import Bootstrap, Data, Json, Listen, Service
 from towpath.cli.output import print_json, print_line, quantity, waiting
 from towpath.cli.places import data_directory, locked, replace_file
-from towpath.client.standing import Standing
 from towpath.client.ticket import SECRET_SIZE, Ticket, new_secret
 from towpath.client.tunnel import PROTOCOL, Opener, Report, Share
 from towpath.errors import AddressError, NoRelaysAvailable, TicketError, TowpathError
@@ -31,7 +30,6 @@ from towpath.settings.values import HostPort
 __all__ = ["open_", "share"]
 
 RESERVE_TIMEOUT: Final = 20.0
-_LOOK_S: Final = 0.5
 
 
 def share(
@@ -79,23 +77,22 @@ async def _share(
         allow=allow,
         once=once,
         report=_reporter(as_json=as_json),
-        doubt=_doubting(node),
+        doubt=node.doubt,
     )
     async with node, shared:
         node.set_stream_handler(PROTOCOL, shared.serve)
-        async with (
-            Standing(lambda relay: node.reserve(relay), hints) as standing,
-            _telling(node, shared),
-        ):
-            with waiting("Reserving at a relay"):
-                relays = await standing.some(RESERVE_TIMEOUT)
+        with waiting("Reserving at a relay"):
+            held = await node.hold_reservations(hints, timeout=RESERVE_TIMEOUT)
+        # The others were told to us as relays, too: after a restart we may be at one of them.
+        relays = list(dict.fromkeys([*held, *hints]))[:MAX_RELAYS]
+        with _telling(node, shared):
             ticket = Ticket(node.peer_id, tuple(relays), kept.secret, kept.expires_at).encode()
             if as_json:
                 facts = {"peer_id": node.peer_id, "service": str(kept.service), "relays": relays}
                 print_json({"event": "shared", "ticket": ticket, **facts, "expires_at": kept.expires_at})
             else:
                 print_line(f"{kept.service} can be reached with this ticket, by whoever has it:\n\n{ticket}\n")
-                print_line("There, type: towpath open TICKET\nStop sharing with Ctrl-C.")
+                print_line("There, type: towpath open TICKET\nTCP only, no UDP. Stop sharing with Ctrl-C.")
             try:
                 async with asyncio.timeout(kept.left(time.time())):
                     await shared.finished.wait()
@@ -108,26 +105,19 @@ async def _share(
             return 0
 
 
-@contextlib.asynccontextmanager
-async def _telling(node: Node, shared: Share) -> AsyncIterator[None]:
-    """Tells who follows the share where it can be met, whenever that changed."""
+@contextlib.contextmanager
+def _telling(node: Node, shared: Share) -> Iterator[None]:
+    """Tells who follows the share where it can be met."""
 
-    async def tell() -> None:
-        while True:
-            shared.meet_at([address.partition("/p2p-circuit")[0] for address in node.circuit_addresses])
-            await asyncio.sleep(_LOOK_S)
+    def tell() -> None:
+        shared.meet_at(node.held_relays())
 
-    task = asyncio.create_task(tell())
+    undo = node.on_relays_changed(tell)
+    tell()
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _doubting(node: Node) -> Callable[[str], None]:
-    doubt: Callable[[str], None] = getattr(node, "doubt", lambda _: None)
-    return doubt
+        undo()
 
 
 class _Kept:
@@ -190,18 +180,24 @@ def open_(
     if not relays:
         raise NoRelaysAvailable(["the ticket names no relay: name one with --bootstrap"])
     return run_until_stopped(
-        _open(Node(settings, data=directory), found._replace(relays=tuple(relays)), listen, as_json=as_json)
+        _open(
+            Node(settings, data=directory, reachable=False),
+            found._replace(relays=tuple(relays)),
+            listen,
+            as_json=as_json,
+        )
     )
 
 
 async def _open(node: Node, ticket: Ticket, listen: HostPort, *, as_json: bool) -> int:
-    opener = Opener(_Reaching(node), ticket, report=_reporter(as_json=as_json))
+    opener = Opener(node, ticket, report=_reporter(as_json=as_json))
     try:
         at = opener.listen(listen)
     except OSError as e:
         reason = e.strerror or str(e)
         raise TowpathError(f"cannot listen on {listen}: {reason}; choose another place with --listen HOST:PORT") from e
     async with node, opener:
+        node.on_relays_changed(opener.ways.note)
         with waiting("Reaching the sharer"):
             via = await _reach(opener)
         url = f"http://{at}/"
@@ -222,15 +218,6 @@ async def _reach(opener: Opener) -> str:
             "The sharer cannot be reached: check that `share` still runs there and that both sides are online. "
             f"Tried: {'; '.join(e.tried)}."
         ) from e
-
-
-class _Reaching:
-    """What an Opener needs of the node."""
-
-    def __init__(self, node: Node) -> None:
-        self.connect_to_peer_via_relay = node.connect_to_peer_via_relay
-        self.leaving = node.leaving
-        self.doubt = _doubting(node)
 
 
 def _reporter(*, as_json: bool) -> Report:

@@ -412,6 +412,8 @@ class Carried:
             return
         verdict = self.patience.look(self._loop.time())
         if verdict is Verdict.DEAD:
+            # Not the stream alone: what is asked for anew shall not go into the same hole.
+            stream.abandon()
             self._lose(stream, SILENT)
             return
         if verdict is not Verdict.WAIT:

@@ -147,6 +147,7 @@ class Ways:
         if way in self.up:
             self._node.doubt(way.relay)
             self._rest(way.relay, why)
+            way.stream.abandon()
             self._drop(way)
 
     def doubt(self) -> None:
@@ -161,6 +162,11 @@ class Ways:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def note(self) -> None:
+        """Somebody may have to be left, or may stay after all (see `lasts`)."""
+        self._changed.set()
+        self._look()
 
     def _note(self) -> None:
         self._changed.set()
@@ -255,6 +261,7 @@ class Ways:
         except BaseException as error:
             stream.reset()
             if isinstance(error, TimeoutError):
+                stream.abandon()
                 raise StreamReset(
                     "the sharer was reached, and did not answer; check that `share` runs there"
                 ) from error
