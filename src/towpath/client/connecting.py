@@ -219,6 +219,9 @@ class Connector:
         except (TowpathError, OSError) as error:
             self.guide.note(way.relay_id, _outcome(error), None)
             raise
+        # From now on it is one that we know, also at the next start.
+        relay = peer_id_to_text(way.relay_id)
+        self.guide.met(way.relay_id, [f"{address.transport}/p2p/{relay}" for address in way.addresses])
         self.guide.note(way.relay_id, SERVED, time.monotonic() - began)
         _remember(self._met, target, way)
         return session
