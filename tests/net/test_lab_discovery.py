@@ -1,0 +1,124 @@
+"""Finding each other without a centre: from one bootstrap address to a friend's id, through volunteers that the DHT
+names; and then without the bootstrap relay, too."""
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.net.lab import Host, Lab, Line, RunningNode, World, eventually, light
+
+MEDIAN_S = 3.0
+WORST_S = 10.0
+FAR = Line(delay_s=0.05)
+"""50 ms there and back to wherever the lines meet: 100 ms between any two hosts."""
+CONFIRMED_S = 60.0
+HELD_S = 60.0
+IN_WORLD = {"discovery.mdns": "false"}
+
+
+@dataclass
+class Network:
+    """One relay that everybody is told of, and volunteers whom nobody is told of."""
+
+    world: World
+    directory: Path
+    line: Line
+    bootstrap: RunningNode
+    volunteers: list[RunningNode]
+
+    def client(self, host: Host, name: str, settings: dict[str, str] | None = None) -> RunningNode:
+        """A node that is given one address, and nothing else."""
+        return RunningNode(
+            host, self.directory / name, bootstrap=[self.bootstrap.address], settings=settings or IN_WORLD
+        )
+
+    def reached(self, host: Host, directory: Path, peer_id: str, settings: dict[str, str] | None = None) -> float:
+        """Seconds from starting `towpath ping` until the first answer, which must come through a volunteer."""
+        begun = time.monotonic()
+        bootstrap = ("--bootstrap", self.bootstrap.address)
+        asking = light(host, directory, "ping", peer_id, "--count", "1", *bootstrap, settings=settings or IN_WORLD)
+        at, reply = asking.timed(timeout=60)
+        assert reply.get("via") in {each.relay_id for each in self.volunteers}, reply
+        assert asking.rest(30)[0] == 0
+        return at - begun
+
+
+@contextlib.contextmanager
+def network(directory: Path, volunteers: int, line: Line) -> Iterator[Network]:
+    with Lab() as lab:
+        world = World(lab)
+        # Nobody could tell the first one whether it can be reached.
+        host = world.host("bootstrap", line)
+        announced = {"network.announce": f"/ip4/{host.address}/tcp/4001"}
+        first = RunningNode(host, directory / "bootstrap", mode="dedicated", settings=IN_WORLD | announced)
+        others = [
+            RunningNode(
+                world.host(f"volunteer{k}", line),
+                directory / f"volunteer{k}",
+                mode="cooperative",
+                bootstrap=[first.address],
+                settings=IN_WORLD,
+                wait=False,
+            )
+            for k in range(volunteers)
+        ]
+        for node in others:
+            node.wait()
+        for node in others:
+            eventually("a volunteer's reachability confirmed", lambda: _reachable(node), CONFIRMED_S)  # noqa: B023
+        yield Network(world, directory, line, first, others)
+
+
+def holding(network: Network, node: RunningNode) -> list[str]:
+    """The volunteers at which it holds reservations."""
+    ids = {each.relay_id for each in network.volunteers}
+    held = [row["relay_id"] for row in node.rows("relays") if row["state"] in ("active", "standby")]
+    return [relay_id for relay_id in held if relay_id in ids]
+
+
+def _reachable(node: RunningNode) -> bool:
+    return bool(node.status()["reachability"] == "reachable")
+
+
+def test_a_friend_is_found_by_id_with_and_without_the_bootstrap_relay(tmp_path: Path) -> None:
+    with network(tmp_path, 4, Line()) as net:
+        bob, carol = net.world.home("bob").host("b"), net.world.home("carol", "random").host("c")
+        friend = net.client(carol, "carol")
+        eventually("a reservation at a volunteer", lambda: holding(net, friend), HELD_S)
+        assert net.reached(bob, tmp_path / "bob", friend.peer_id) <= WORST_S
+        net.bootstrap.kill()
+        # Bob remembers whom he met.
+        assert net.reached(bob, tmp_path / "bob", friend.peer_id) <= WORST_S
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_thirty_strangers_find_a_friend_among_twelve_far_volunteers(tmp_path: Path) -> None:
+    with network(tmp_path, 12, FAR) as net:
+        home, carol = net.world.home("bob", line=FAR), net.world.home("carol", "random", FAR).host("c")
+        friend = net.client(carol, "carol")
+        eventually("a reservation at a volunteer", lambda: holding(net, friend), HELD_S)
+        bob = home.host("b")
+        took = [net.reached(bob, tmp_path / f"bob{k}", friend.peer_id) for k in range(30)]
+        print(f"median {statistics.median(took):.2f} s, worst {max(took):.2f} s")
+        assert statistics.median(took) <= MEDIAN_S
+        assert max(took) <= WORST_S
+
+        # A node that had its reservations before keeps them, and one that met somebody before meets others now.
+        net.bootstrap.kill()
+        with_cache = [net.reached(bob, tmp_path / f"bob{k}", friend.peer_id) for k in range(5)]
+        print(f"from the cache: {[round(each, 2) for each in with_cache]} s")
+        assert max(with_cache) <= WORST_S
+        # Who is new finds a volunteer in the same home.
+        neighbour = RunningNode(
+            home.host("n"), tmp_path / "neighbour", bootstrap=[net.bootstrap.address], mode="cooperative"
+        )
+        eventually("relays known", lambda: len(neighbour.rows("relays")) > 1, HELD_S)
+        newcomer = home.host("x")
+        asking = light(newcomer, tmp_path / "newcomer", "ping", friend.peer_id, "--count", "1", settings={})
+        assert asking.rest(60)[0] == 0
