@@ -44,7 +44,7 @@ CHANGE_S: Final = 30.0
 """Between any other two: whoever switches to and fro is not told of each time."""
 LOOK_S: Final = 60.0
 """How often the load is looked at; whatever else changes is told."""
-_RETRY_S: Final = (15.0, 300.0)
+_RETRY_S: Final = (5.0, 300.0)
 _GOODBYE_S: Final = 2.0
 _KEPT: Final = "advertisement"
 _log = get_logger("discovery")

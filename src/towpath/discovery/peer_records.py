@@ -44,8 +44,8 @@ _SETTLE_S: Final = 0.05
 _RETRY_S: Final = (5.0, 120.0)
 _KEPT: Final = "peer_record"
 _PUTS_AT_ONCE: Final = 4
-_TRIES: Final = 4
-_TRY_AGAIN_S: Final = 20.0
+_TRIES: Final = 6
+_TRY_AGAIN_S: Final = 5.0
 _SWEEP_S: Final = 60.0
 _log = get_logger("discovery")
 
