@@ -212,37 +212,36 @@ class Connector:
     async def _through(self, way: Way, target: bytes, protocol: str, plans: Plans | None) -> Session:
         if way.relay_id is None:
             return await self._dialer.connect(*way.addresses)
-        began = time.monotonic()
         try:
             hidden = self._hiding() and not self._is_ours(way) and await self._is_towpath(target, protocol, plans)
-            session = await (self._disguised(way, target) if hidden else self._openly(way, target))
+            session, rtt_s = await (self._disguised(way, target) if hidden else self._openly(way, target))
         except (TowpathError, OSError) as error:
             self.guide.note(way.relay_id, _outcome(error), None)
             raise
         # From now on it is one that we know, also at the next start.
         relay = peer_id_to_text(way.relay_id)
         self.guide.met(way.relay_id, [f"{address.transport}/p2p/{relay}" for address in way.addresses])
-        self.guide.note(way.relay_id, SERVED, time.monotonic() - began)
+        self.guide.note(way.relay_id, SERVED, rtt_s or None)
         _remember(self._met, target, way)
         return session
 
-    async def _disguised(self, way: Way, target: bytes) -> Session:
+    async def _disguised(self, way: Way, target: bytes) -> tuple[Session, float]:
         there_was = self._dialer.session_with(target, way.relay_id or b"")
         if there_was is not None:
-            return there_was
+            return there_was, 0.0
         with self._disguises.towards(target) as outer:
             relay = await outer.connect(*way.addresses)
             session = await self._dialer.through(relay, target, outer.control)
         self.guide.count(way.bootstrap)
-        return session
+        return session, relay.rtt_s
 
-    async def _openly(self, way: Way, target: bytes) -> Session:
+    async def _openly(self, way: Way, target: bytes) -> tuple[Session, float]:
         relay = self._dialer.session_with(way.relay_id or b"") or await self._dialer.connect(*way.addresses)
         session = await self._dialer.through(relay, target)
         if session not in self.outbound:
             self.outbound = {open_ for open_ in self.outbound if not open_.closed} | {session}
             self.guide.count(way.bootstrap)
-        return session
+        return session, relay.rtt_s
 
     async def _is_towpath(self, target: bytes, protocol: str, plans: Plans | None) -> bool:
         # Others may abort a circuit whose inner id is not the outer one (js-libp2p does).

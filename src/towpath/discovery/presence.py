@@ -194,6 +194,8 @@ class Presence:
                 self._told("dht.failed", f"the DHT's process cannot be started: {error}")
                 return
             self.slot.dht, self._public = dht, wanted.public
+            # What could not be published while there was none.
+            self.advertiser.changed()
         if self.slot.dht is not None and not self.slot.dht.size:
             await self._join(self.slot.dht)
 
