@@ -1,5 +1,6 @@
 """The peers of a test session: relays and listeners are started once and reused, dialers once per test."""
 
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -69,6 +70,19 @@ class Fleet:
         found = [word for peer in peers for word in ("--discover", peer)]
         return Peer(f"{language} listener without a relay", [*self._command(language), "listener", *found])
 
+    def public_relay(self, *settings: str, bootstrap: str | None = None) -> Peer:
+        """A new relay of ours that stands in the DHT of go and js, too, with loopback as its public network."""
+        with socket.create_server((LOOPBACK, 0)) as free:
+            port = free.getsockname()[1]
+        announce = f"/ip4/{LOOPBACK}/tcp/{port}"
+        given = (
+            *("network.public_ranges=127.0.0.0/8", f"network.announce={announce}", "network.port_mapping=false"),
+            *("discovery.public_dht=true", "discovery.dht=true", *settings),
+        )
+        words = [word for setting in given for word in ("--set", setting)]
+        words += [] if bootstrap is None else ["--bootstrap", bootstrap]
+        return Peer("towpath relay in the DHT", [*self._towpath_relay(LOOPBACK, port), *words], terminate=True)
+
     def dialer(self, language: str, target: str, seed: str, size: int, relay: str | None = None, *more: str) -> Peer:
         """A new dialer, which runs the three exchanges with the target; `more` goes to its command line."""
         command = [*self._command(language), "dialer", "--target", target]
@@ -90,12 +104,12 @@ class Fleet:
             return [sys.executable, str(SOURCES / "towpath_peer.py")]
         return peer_command(language)
 
-    def _towpath_relay(self, ip: str) -> list[str]:
-        data = Path(self._directory.name) / f"relay-{len(self._relays)}"
+    def _towpath_relay(self, ip: str, port: int = 0) -> list[str]:
+        data = tempfile.mkdtemp(prefix="relay-", dir=self._directory.name)
         family = "ip6" if ":" in ip else "ip4"
         run = [str(Path(sys.executable).with_name("towpath")), "run", "--mode", "dedicated"]
         run += ["--set", "discovery.mdns=false"]  # so that nobody else on the local network hears of it
-        return [*run, "--listen", f"/{family}/{ip}/tcp/0", "--data", str(data), "--no-web", "--json"]
+        return [*run, "--listen", f"/{family}/{ip}/tcp/{port}", "--data", data, "--no-web", "--json"]
 
 
 def _consent(relay: str | None) -> list[str]:
