@@ -13,7 +13,7 @@ from libp2p.peer.id import ID
 from towpath.dht.compat import Kad, Namespaces, hush, public_validators, towpath_validators
 from towpath.dht.host import Host, Places
 from towpath.dht.link import Link
-from towpath.dht.messages import KAD, PUBLIC_KAD, Answer, Ask, Contact, GiveUp, Mine, Opened, Start, Table
+from towpath.dht.messages import KAD, PUBLIC_KAD, Answer, Ask, Contact, GiveUp, Mine, Opened, Start, Table, Trouble
 from towpath.dht.serving import Pace, Server
 from towpath.errors import TowpathError
 
@@ -22,8 +22,8 @@ __all__ = ["main"]
 ASK_S: Final = 9.0
 """The node waits a little longer."""
 REFRESH_S: Final = 600.0
-LONELY_S: Final = 20.0
-"""Between attempts to find anybody at all."""
+LONELY_S: Final = 10.0
+"""Between the first attempts to find anybody at all; twice as long each time."""
 TOLD_S: Final = 2.0
 """Between looks at whether the node must hear of a changed routing table."""
 TOLD: Final = 40
@@ -135,7 +135,7 @@ class Process:
             self._places.learn(peer_id, opened.listens)
             network.host.forgive(peer_id)
             network.kad.routing_table.admit(peer_id, self._places.of(peer_id))
-        self._nursery.start_soon(network.server.serve, opened, stream)
+        self._nursery.start_soon(self._guarded, network.server.serve, opened, stream)
 
     def _ask(self, ask: Ask) -> None:
         scope = self._asks[ask.number] = trio.CancelScope()
@@ -153,6 +153,9 @@ class Process:
                 answer = await self._do[ask.what](self, ask)
         except (TowpathError, ValueError) as error:
             answer = Answer(ask.number, error=str(error)[:500])
+        except Exception as error:  # noqa: BLE001 - told to the node; whatever peers provoke in py-libp2p ends no more
+            answer = Answer(ask.number, error=f"it failed inside: {error!r}"[:500])
+            await self._link.say(Trouble(f"{ask.what}: {error!r}"[:500]))
         finally:
             del self._asks[ask.number]
         if not scope.cancelled_caught:
@@ -210,6 +213,13 @@ class Process:
         "find": _find,
     }
 
+    async def _guarded(self, work: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        # Whatever a peer provokes in py-libp2p ends this one task.
+        try:
+            await work(*arguments)
+        except Exception as error:  # noqa: BLE001 - told to the node
+            await self._link.say(Trouble(repr(error)[:500]))
+
     # --- by itself -----------------------------------------------------------------------------
 
     def _learn(self, contacts: Sequence[Contact]) -> list[ID]:
@@ -221,14 +231,17 @@ class Process:
         return found
 
     async def _maintain(self, network: Network) -> None:
-        await network.join([ID(contact.peer_id) for contact in self._start.known])
+        lonely = LONELY_S
+        await self._guarded(network.join, [ID(contact.peer_id) for contact in self._start.known])
         while True:
-            lonely = network.kad.routing_table.size() == 0
-            await trio.sleep(LONELY_S if lonely else REFRESH_S)
-            if network.kad.routing_table.size() == 0:
-                await network.join(self._places.peer_ids()[-40:])
+            if network.kad.routing_table.size():
+                lonely = LONELY_S
+                await trio.sleep(REFRESH_S)
+                await self._guarded(network.refresh)
             else:
-                await network.refresh()
+                await trio.sleep(lonely)
+                lonely = min(2 * lonely, REFRESH_S)
+                await self._guarded(network.join, self._places.peer_ids()[-TOLD:])
 
     async def _tell(self) -> None:
         told = None

@@ -28,7 +28,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import trio
 from libp2p.abc import IHost
@@ -110,6 +110,15 @@ def public_validators() -> Namespaces:
 # --- stores -------------------------------------------------------------------------------------
 
 
+class _Kept(NamedTuple):
+    value: bytes
+    at: float
+    prefix: bytes
+    """Of the address that it came from."""
+    distance: int
+    """Of its key from us."""
+
+
 class Values(ValueStore):
     """At most `MOST` values, those whose keys are nearest to us, and not too many from one address prefix (ROOM)."""
 
@@ -122,22 +131,22 @@ class Values(ValueStore):
         super().__init__(cast(IHost, host), host.get_id())
         self._validator = validator
         self._here = _position(host.get_id().to_bytes())
-        self._kept: dict[bytes, tuple[bytes, float, bytes]] = {}
-        """Value, when it came, and the prefix it came from."""
+        self._kept: dict[bytes, _Kept] = {}
         self._bytes = 0
         self._of_prefix: dict[bytes, int] = {}
 
     def put(self, key: bytes, value: bytes, validity: float = 0.0) -> None:
-        """Keeps a value, unsigned: whose it is, it says itself (SEALS)."""
+        """Keeps a value, unsigned: whose it is, it says itself (SEALS). Not if others are nearer and all is full."""
         self.remove(key)
-        prefix = ASKER.get()
-        if self._of_prefix.get(prefix, 0) >= self.MOST_OF_PREFIX:
-            self.remove(self._farthest(prefix))
+        new = _Kept(value, time.time(), ASKER.get(), _position(key) ^ self._here)
+        if self._of_prefix.get(new.prefix, 0) >= self.MOST_OF_PREFIX and not self._give_way(new, new.prefix):
+            return
         while self._kept and (len(self._kept) >= self.MOST or self._bytes + len(value) > self.MOST_BYTES):
-            self.remove(self._farthest(None))
-        self._kept[key] = (value, time.time(), prefix)
+            if not self._give_way(new, None):
+                return
+        self._kept[key] = new
         self._bytes += len(value)
-        self._of_prefix[prefix] = self._of_prefix.get(prefix, 0) + 1
+        self._of_prefix[new.prefix] = self._of_prefix.get(new.prefix, 0) + 1
 
     def put_record(self, key: bytes, record: Record) -> None:
         """Keeps what a record says."""
@@ -148,26 +157,24 @@ class Values(ValueStore):
         found = self._kept.get(key)
         if found is None:
             return None
-        value, at, _ = found
         try:
-            if time.time() - at > self.LIFE_S:
+            if time.time() - found.at > self.LIFE_S:
                 raise ValueError("too old")
-            self._validator.validate(key.decode(), value)
+            self._validator.validate(key.decode(), found.value)
         except Exception:  # noqa: BLE001 - validators raise what they like
             self.remove(key)
             return None
-        return Record(key=key, value=value, timeReceived=format_time_rfc3339())
+        return Record(key=key, value=found.value, timeReceived=format_time_rfc3339())
 
     def remove(self, key: bytes) -> bool:
         """False when there was none."""
         found = self._kept.pop(key, None)
         if found is None:
             return False
-        value, _, prefix = found
-        self._bytes -= len(value)
-        self._of_prefix[prefix] -= 1
-        if not self._of_prefix[prefix]:
-            del self._of_prefix[prefix]
+        self._bytes -= len(found.value)
+        self._of_prefix[found.prefix] -= 1
+        if not self._of_prefix[found.prefix]:
+            del self._of_prefix[found.prefix]
         return True
 
     def cleanup_expired(self) -> int:
@@ -181,9 +188,11 @@ class Values(ValueStore):
         """How many are kept."""
         return len(self._kept)
 
-    def _farthest(self, prefix: bytes | None) -> bytes:
-        keys = (key for key, kept in self._kept.items() if prefix is None or kept[2] == prefix)
-        return max(keys, key=lambda key: _position(key) ^ self._here)
+    def _give_way(self, new: _Kept, prefix: bytes | None) -> bool:
+        # Drops the farthest, of a prefix or of all, unless the new one is farther still.
+        keys = (key for key, kept in self._kept.items() if prefix is None or kept.prefix == prefix)
+        farthest = max(keys, key=lambda key: self._kept[key].distance)
+        return self._kept[farthest].distance > new.distance and self.remove(farthest)
 
 
 def _position(key: bytes) -> int:
@@ -454,11 +463,12 @@ class Kad(KadDHT):
         best: bytes | None = None if own is None else own.value
         same = int(best is not None)
         enough = Enough(quorum)
-        lacking: list[ID] = []
 
         async def ask(peer: ID) -> None:
             nonlocal best, same
             value: Any = await self.value_store._get_from_peer(peer, raw)
+            if value is None:
+                return
             try:
                 self._checks.validate(key, value)
             except Exception:  # noqa: BLE001 - validators raise what they like
@@ -467,8 +477,6 @@ class Kad(KadDHT):
                 same += 1
             elif best is None or self._checks.select(key, [best, value]) == 1:
                 best, same = value, 1
-            else:
-                lacking.append(peer)
             enough.have(same)
 
         await _each(await self.peer_routing.find_closest_peers_network(raw), ask, enough)

@@ -26,6 +26,7 @@ __all__ = [
     "Opened",
     "Start",
     "Table",
+    "Trouble",
     "decode_from_child",
     "decode_from_node",
     "encode",
@@ -137,8 +138,14 @@ class Table(msgspec.Struct, tag=3, array_like=True, frozen=True):
     contacts: Contacts
 
 
+class Trouble(msgspec.Struct, tag=4, array_like=True, frozen=True):
+    """Something in the process failed that should not, and it goes on."""
+
+    sentence: Sentence
+
+
 FromNode = Start | Mine | Opened | Failed | Ask | GiveUp
-FromChild = Open | Answer | Table
+FromChild = Open | Answer | Table | Trouble
 
 _encoder = msgspec.msgpack.Encoder()
 _from_node: msgspec.msgpack.Decoder[FromNode] = msgspec.msgpack.Decoder(FromNode)

@@ -33,6 +33,7 @@ from towpath.dht.messages import (
     Opened,
     Start,
     Table,
+    Trouble,
 )
 from towpath.discovery.dht_process import DhtProcess
 from towpath.discovery.provider_store import prefix_of
@@ -307,6 +308,8 @@ class Dht:
                 self.size = size
                 if contacts:
                     self._known = contacts
+            case Trouble(sentence):
+                self._told("dht.trouble", f"something in the DHT's process failed, and it goes on: {sentence}")
 
     async def _open(self, wanted: Open) -> None:
         process = self._process
