@@ -37,6 +37,33 @@ async def test_two_nodes_and_a_client_find_what_one_publishes() -> None:
             await a.dht.put(b.advertisement()[0], raw)
 
 
+async def test_many_nodes_find_whatever_any_of_them_publishes_also_when_half_of_them_have_died() -> None:
+    async with network(9) as nodes:
+        published = [node.advertisement() for node in nodes]
+        # Each told all others: fewer than 20 are the closest to every key.
+        assert (
+            await asyncio.gather(*(node.dht.put(*one) for node, one in zip(nodes, published, strict=True))) == [8] * 9
+        )
+        assert await asyncio.gather(*(node.dht.provide(shard_key(n)) for n, node in enumerate(nodes))) == [8] * 9
+        for n, node in enumerate(nodes):
+            key, raw = published[-1 - n]
+            assert await node.dht.get(key) == raw
+            assert [peer for peer, _ in await node.dht.providers(shard_key(8 - n))] == [nodes[8 - n].endpoint.peer_id]
+        newer, newest = nodes[0].advertisement(seq=2)
+        await nodes[0].dht.put(newer, newest)
+        assert [await node.dht.get(newer) for node in nodes] == [newest] * 9
+        for node in nodes[:5]:
+            await node.dht.stop()
+            node.endpoint.close()
+        for key, raw in [(newer, newest), *published[1:]]:
+            assert await nodes[-1].dht.get(key) == raw
+        # Through a cache alone, without any of those that it began with.
+        async with reactors() as reactor, speaker(reactor, serve=False, cache=nodes[-1].dht.snapshot()) as late:
+            async with asyncio.timeout(30):
+                while await late.dht.get(newer) is None:  # noqa: ASYNC110 - nobody tells when it has looked round
+                    await asyncio.sleep(0.1)
+
+
 def kill(one: Speaker) -> None:
     process = one.dht._process
     assert process is not None

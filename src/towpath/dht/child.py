@@ -66,7 +66,7 @@ class Network:
             nonlocal answered
             begun = trio.current_time()
             self.host.forgive(contact)
-            await self.kad.peer_routing._ask(contact, here)
+            await self.kad.peer_routing.find_node(contact, here)
             answered += self.host.answered_at(contact) >= begun
 
         async with trio.open_nursery() as nursery:
@@ -81,7 +81,7 @@ class Network:
         routing = self.kad.peer_routing
         here = self.host.get_id().to_bytes()
         for stale in self.kad.routing_table.get_stale_peers()[:_STALE_AT_ONCE]:
-            await routing._ask(stale, here)
+            await routing.find_node(stale, here)
         await routing.find_closest_peers_network(here)
         await routing.find_closest_peers_network(os.urandom(32))
         self.kad.value_store.cleanup_expired()

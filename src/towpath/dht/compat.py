@@ -16,6 +16,7 @@ once the library is mended: then the work-around goes.
 - ROOM: 50,000 values of 1 MiB, the search for the oldest takes all of them. → Values.
 - AGAIN: a value put a second time is refused as if it were older. → Namespaces.
 - ROUNDS: a look-up waits for the slowest of each round; a peer that does not answer costs 10 s. → Routing.
+- LENGTH: FIND_NODE for a key over 50 bytes, which any value's is, ends the stream. → Kad asks GET_VALUE.
 - ENDLESS: get_value asks on as long as somebody names new peers. → Kad.get_value.
 - LOGS: bodies of messages are written to the log, by whoever sends them. → `hush`.
 """
@@ -60,6 +61,8 @@ MOST_QUERIES: Final = 80
 """Of one look-up, whatever peers name."""
 SETTLE_S: Final = 0.7
 """After the closest have answered, how long others are waited for; also after a first value or provider."""
+PUBLISH_SETTLE_S: Final = 3.0
+"""The same where as many as possible shall be told: nobody waits for it."""
 CLOSEST: Final = 3
 STALE_S: Final = 3600
 
@@ -226,23 +229,21 @@ class Providers(LibraryProviders):
 
         async def tell(peer: ID) -> None:
             nonlocal told
-            told += await self._send_add_provider(peer, key)
+            done = await self._send_add_provider(peer, key)
+            told += done
 
-        await _each(await self.peer_routing.find_closest_peers_network(key), tell)
+        await _each(await self.peer_routing.find_closest_peers_network(key, settle_s=PUBLISH_SETTLE_S), tell)
         return told
 
     async def find_providers(self, key: bytes, count: int = 20) -> list[PeerInfo]:
         """Whom the servers closest to the key name, each once."""
-        found: dict[ID, PeerInfo] = {
-            one.peer_id: one for one in self.get_providers(key) if one.peer_id != self.local_peer_id
-        }
+        found: dict[ID, PeerInfo] = {one.peer_id: one for one in self.get_providers(key)}
         enough = Enough(count)
         enough.have(len(found))
 
         async def ask(peer: ID) -> None:
             for one in (await self._get_providers_from_peer_with_closers(peer, key))[0]:
-                if one.peer_id != self.local_peer_id:
-                    found.setdefault(one.peer_id, one)
+                found.setdefault(one.peer_id, one)
             enough.have(len(found))
 
         await _each(await self.peer_routing.find_closest_peers_network(key), ask, enough)
@@ -304,6 +305,10 @@ def _subnet_of(info: PeerInfo) -> str | None:
     return _subnet_key(info)
 
 
+Question = Callable[[ID, bytes], Awaitable[list[ID]]]
+"""To a server, about a key; whom it named."""
+
+
 class Routing(PeerRouting):
     """Look-ups that keep ten questions under way and wait for nobody in particular (ROUNDS)."""
 
@@ -311,20 +316,27 @@ class Routing(PeerRouting):
         super().__init__(cast(IHost, host), table)
         self._host = host
 
-    async def find_closest_peers_network(self, target_key: bytes, count: int = BUCKET_SIZE) -> list[ID]:
-        """The servers closest to a key that agreed to the protocol, the closest first."""
-        look_up = _LookUp(self._host, target_key, count, self._ask)
+    async def find_closest_peers_network(
+        self, target_key: bytes, count: int = BUCKET_SIZE, settle_s: float = SETTLE_S, ask: Question | None = None
+    ) -> list[ID]:
+        """The servers closest to a key that agreed to the protocol, the closest first.
+
+        `ask` is what each is asked, FIND_NODE by default; it returns whom the server named.
+        """
+        look_up = _LookUp(self._host, target_key, count, ask or self.find_node, settle_s)
         known = self.routing_table.find_local_closest_peers(target_key, count)
         if len(known) < CLOSEST:
             known = [*known, *self._host.get_peerstore().peer_ids()]
         return await look_up.run(known)
 
-    async def _ask(self, peer: ID, key: bytes) -> list[ID]:
+    async def find_node(self, peer: ID, key: bytes) -> list[ID]:
+        """Whom a server names, as close to a key of 50 bytes at most."""
         return await self._query_peer_for_closest(peer, key)
 
 
 class _LookUp:
-    def __init__(self, host: Host, key: bytes, count: int, ask: Callable[[ID, bytes], Awaitable[list[ID]]]) -> None:
+    def __init__(self, host: Host, key: bytes, count: int, ask: Question, settle_s: float) -> None:
+        self._settle_s = settle_s
         self._host = host
         self._key = key
         self._count = count
@@ -349,7 +361,7 @@ class _LookUp:
                 if not self._under_way:
                     break
                 changed = self._changed = trio.Event()
-                with trio.move_on_after(SETTLE_S if self._settled() else float("inf")) as patience:
+                with trio.move_on_after(self._settle_s if self._settled() else float("inf")) as patience:
                     await changed.wait()
                 if patience.cancelled_caught:
                     break
@@ -451,9 +463,13 @@ class Kad(KadDHT):
 
         async def give(peer: ID) -> None:
             nonlocal took
-            took += await self.value_store._store_at_peer(peer, raw, value, record=Record(key=raw, value=value))
+            done = await self.value_store._store_at_peer(peer, raw, value, record=Record(key=raw, value=value))
+            took += done
 
-        await _each(await self.peer_routing.find_closest_peers_network(raw), give)
+        closest = await self.peer_routing.find_closest_peers_network(
+            raw, settle_s=PUBLISH_SETTLE_S, ask=lambda peer, key: self._get(peer, key, None)
+        )
+        await _each(closest, give)
         return took
 
     async def get_value(self, key: str, quorum: int = SAME) -> bytes | None:
@@ -464,11 +480,8 @@ class Kad(KadDHT):
         same = int(best is not None)
         enough = Enough(quorum)
 
-        async def ask(peer: ID) -> None:
+        def consider(value: bytes) -> None:
             nonlocal best, same
-            value: Any = await self.value_store._get_from_peer(peer, raw)
-            if value is None:
-                return
             try:
                 self._checks.validate(key, value)
             except Exception:  # noqa: BLE001 - validators raise what they like
@@ -479,5 +492,18 @@ class Kad(KadDHT):
                 best, same = value, 1
             enough.have(same)
 
-        await _each(await self.peer_routing.find_closest_peers_network(raw), ask, enough)
+        with enough.scope:
+            await self.peer_routing.find_closest_peers_network(
+                raw, ask=lambda peer, key: self._get(peer, key, consider)
+            )
         return best
+
+    async def _get(self, peer: ID, key: bytes, consider: Callable[[bytes], None] | None) -> list[ID]:
+        # A value from one server, and whom it named. FIND_NODE would not take a key of this length (LENGTH).
+        value: Any
+        value, closer = cast(
+            tuple[Any, list[ID]], await self.value_store._get_from_peer(peer, key, return_closer_peers=True)
+        )
+        if value is not None and consider is not None:
+            consider(value)
+        return closer

@@ -180,6 +180,15 @@ def test_rounds__a_look_up_waits_for_the_slowest() -> None:
     trio.run(ask, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_length__find_node_for_a_key_over_50_bytes_ends_the_stream() -> None:
+    async def ask() -> None:
+        stream = MemoryStream(some_id(), Message(type=Kind.FIND_NODE, key=b"/t/" + bytes(48)).SerializeToString())
+        await library().handle_stream(stream)
+        assert stream.was_reset
+
+    trio.run(ask)
+
+
 def test_endless__get_value_asks_as_long_as_somebody_names_new_peers() -> None:
     async def ask() -> None:
         host = MemoryHost()
