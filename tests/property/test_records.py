@@ -47,6 +47,7 @@ def test_a_record_survives_small_and_under_its_own_key_only(said: tuple[Identity
     assert len(raw) <= MAX_RECORD
     assert read(raw, record) == record
     assert records.valid(key_of(record), raw, NOW)
+    assert records.select(key_of(record), [raw, raw, b""]) == 1
     somebody = Identity(bytes((99,)) * 32).peer_id
     for key in (records.advertisement_key(somebody), records.peer_key(somebody), "/pk/x", "/towpath/peer/", "x"):
         assert not records.valid(key, raw, NOW)

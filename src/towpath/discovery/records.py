@@ -206,7 +206,10 @@ def valid(key: str, value: bytes, now: float) -> bool:
 
 
 def select(key: str, values: Sequence[bytes]) -> int:
-    """Which of the values under a key counts: its index. Invalid ones never do; RecordError when there is no other."""
+    """Which of the values under a key counts: its index. Invalid ones never do; RecordError when there is no other.
+
+    The last of equals: a server that has a record already takes it from others who publish it, too.
+    """
     kind, peer_id = _parse_key(key)
     best: tuple[tuple[int, int, bytes], int] | None = None
     for index, value in enumerate(values):
@@ -214,7 +217,7 @@ def select(key: str, values: Sequence[bytes]) -> int:
             record = _decode(value, kind)
         except RecordError:
             continue
-        if record.peer_id == peer_id and (best is None or _rank(record) > best[0]):
+        if record.peer_id == peer_id and (best is None or _rank(record) >= best[0]):
             best = (_rank(record), index)
     if best is None:
         raise RecordError("none of the values under this key is a record of it")
