@@ -23,6 +23,8 @@ from towpath.reachability.policy import (
     candidates,
     choose,
     judge,
+    lasts,
+    pace,
     rest,
     settled,
 )
@@ -236,6 +238,25 @@ def test_what_is_settled_cannot_change(cast: list[Vote], more: list[bool]) -> No
         later = [*cast, *(Vote(server_at(99, ipaddress.ip_address("8.8.8.8")), each, "") for each in more)]
         if len(later) - len(cast) + said <= SERVERS:
             assert judge(later) is judge(cast)
+
+
+@given(st.lists(st.floats(0, 400), max_size=60))
+def test_no_news_make_it_ask_more_often_than_five_times_in_three_minutes(calls: list[float]) -> None:
+    began: list[float] = []
+    now = 1000.0
+    for after in calls:
+        now += after / 10
+        now += pace(began[-8:], now)
+        began.append(now)
+        assert sum(now - at < 179.9 for at in began) <= 5
+    assert pace([], now) == 1
+
+
+def test_a_confirmation_lasts_two_hours_while_nobody_answers() -> None:
+    assert lasts(True, 1000, 8199)
+    assert not lasts(True, 1000, 8200)
+    assert not lasts(False, 1000, 1001)
+    assert not lasts(None, 1000, 1001)
 
 
 @given(st.sampled_from(State), st.integers(0, 1000), st.integers())

@@ -23,6 +23,8 @@ __all__ = [
     "candidates",
     "choose",
     "judge",
+    "lasts",
+    "pace",
     "rest",
     "settled",
 ]
@@ -35,6 +37,12 @@ _WITNESSES: Final = 2
 """Networks that must have seen an address before it is worth a question."""
 
 _CONFIRMED_S: Final = 1800.0
+_LASTS_S: Final = 7200.0
+_SOON_S: Final = 1.0
+"""From what calls for a round to the round: what comes together is looked at together."""
+_BURST: Final = 5
+_BURST_S: Final = 180.0
+"""Rounds, and the seconds in which there may be so many."""
 _FIRST_S: Final = 120.0
 _LAST_S: Final = 3600.0
 
@@ -144,6 +152,21 @@ def settled(votes: Sequence[Vote]) -> bool:
     """Can no further server, of `SERVERS` that say something, change the verdict?"""
     said = [vote.reached for vote in votes if vote.reached is not None]
     return max(sum(said), len(said) - sum(said)) * 2 > SERVERS
+
+
+def lasts(reached: bool | None, since: float, now: float) -> bool:
+    """Does an earlier confirmation still hold when nobody says anything now?"""
+    return reached is True and now - since < _LASTS_S
+
+
+def pace(rounds: Sequence[float], now: float) -> float:
+    """Seconds to wait before another round, given when the last ones began: peers that tell ever new things must not
+    make this node ask without end.
+    """
+    recent = sorted(at for at in rounds if now - at < _BURST_S)
+    if len(recent) < _BURST:
+        return _SOON_S
+    return max(_SOON_S, recent[-_BURST] + _BURST_S - now)
 
 
 def rest(state: State, fruitless: int, chance: random.Random) -> float:

@@ -12,7 +12,7 @@ import hashlib
 import random
 import socket
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,8 @@ from towpath.reachability.policy import (
     candidates,
     choose,
     judge,
+    lasts,
+    pace,
     rest,
     settled,
 )
@@ -47,8 +49,11 @@ if TYPE_CHECKING:
 __all__ = ["Reachability"]
 
 _SIGHTINGS: Final = 64
-_SOON_S: Final = 1.0
-"""From what calls for a round to the round: what comes together is looked at together."""
+_GLANCE_S: Final = 30.0
+"""How often this machine's own addresses are looked at."""
+_AT_ONCE: Final = 2
+"""Addresses that are asked about at the same time: servers serve nobody more often."""
+_CHECK_S: Final = 80.0
 _MAPPING_S: Final = 6.0
 """What a check waits for the router."""
 _log = get_logger("reachability")
@@ -93,6 +98,8 @@ class Reachability:
         self._wake = asyncio.Event()
         self._round = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._rounds: deque[float] = deque(maxlen=8)
         self._started = False
 
     # --- life ----------------------------------------------------------------------------------
@@ -106,7 +113,9 @@ class Reachability:
     async def stop(self) -> None:
         """Ends it all; what the router forwards is given back."""
         self._started = False
-        await self._rest()
+        self._rest()
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     def apply(self, settings: Settings) -> None:
         """Goes by these settings, and by what is listened on now."""
@@ -120,21 +129,27 @@ class Reachability:
             self._autonat.serve(True)
             self._task = asyncio.get_running_loop().create_task(self._run())
         elif not self._listens() and self._autonat is not None:
-            asyncio.get_running_loop().create_task(self._rest())
+            self._rest()
         self._choose_mapping()
-        self._conclude([f for f in self._findings if f.candidate in self._candidates()])
-        self._wake.set()
+        self._reconsider()
 
-    async def _rest(self) -> None:
-        task, autonat, mapping = self._task, self._autonat, self._mapping
-        self._task = self._autonat = self._mapping = None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait((task,))
-        if autonat is not None:
-            autonat.close()
-        if mapping is not None:
-            await mapping.stop()
+    def _rest(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._ending.add(self._task)
+            self._task.add_done_callback(self._ending.discard)
+            self._task = None
+        if self._autonat is not None:
+            self._autonat.close()
+            self._autonat = None
+        self._end_mapping()
+
+    def _end_mapping(self) -> None:
+        if self._mapping is not None:
+            ending = asyncio.get_running_loop().create_task(self._mapping.stop())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            self._mapping = None
 
     # --- what is seen --------------------------------------------------------------------------
 
@@ -185,8 +200,7 @@ class Reachability:
             self._mapping = PortMapping(self._ports_to_map, self._wake.set, lambda: of_this_network(self._secret))
             self._mapping.start()
         elif not wanted and self._mapping is not None:
-            asyncio.get_running_loop().create_task(self._mapping.stop())
-            self._mapping = None
+            self._end_mapping()
         elif self._mapping is not None:
             self._mapping.look_again()
 
@@ -199,15 +213,30 @@ class Reachability:
     async def _run(self) -> None:
         fruitless = 0
         while True:
-            await asyncio.sleep(_SOON_S)
+            await asyncio.sleep(pace(self._rounds, time.monotonic()))
             self._wake.clear()
             await self._look()
             fruitless = 0 if self.state is State.REACHABLE else fruitless + 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), rest(self.state, fruitless, self._chance))
+            until = time.monotonic() + rest(self.state, fruitless, self._chance)
+            places = self._places()
+            while not self._wake.is_set() and (left := until - time.monotonic()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), min(left, _GLANCE_S))
+                if self._places() != places:
+                    places = self._places()
+                    self._choose_mapping()
+                    self._reconsider()
+                    self.changed()
+
+    def _reconsider(self) -> None:
+        # What was found out of addresses that are gone is no longer true, of others it is.
+        wanted = self._wanted()
+        self._conclude([finding for finding in self._findings if finding.candidate in wanted])
+        self._wake.set()
 
     async def _look(self) -> None:
         async with self._round:
+            self._rounds.append(time.monotonic())
             wanted = self._wanted()
             if not wanted:
                 # Others must see this node before it can ask about what they saw.
@@ -215,7 +244,8 @@ class Reachability:
                 wanted = self._wanted()
             servers = await self._choose_servers(wanted) if wanted else []
             self._servers = len(servers)
-            self._conclude([await self._find_out(candidate, servers) for candidate in wanted])
+            turns = asyncio.Semaphore(_AT_ONCE)
+            self._conclude(await asyncio.gather(*(self._find_out(each, servers, turns) for each in wanted)))
 
     def _wanted(self) -> list[Candidate]:
         announced = [place_of(to_bytes(text)) for text in self._announced()]
@@ -230,16 +260,23 @@ class Reachability:
             found = choose(servers_of(self._endpoint), ours, self._public, self._chance)
         return found
 
-    async def _find_out(self, candidate: Candidate, servers: list[Server]) -> Finding:
+    async def _find_out(self, candidate: Candidate, servers: list[Server], turns: asyncio.Semaphore) -> Finding:
         votes: list[Vote] = []
         autonat = self._autonat
         waiting = list(servers)
-        while waiting and autonat is not None and not settled(votes):
-            # As many at once as may still be needed; one that says nothing is replaced by another.
-            said = sum(vote.reached is not None for vote in votes)
-            asked, waiting = waiting[: SERVERS - said], waiting[SERVERS - said :]
-            votes += await asyncio.gather(*(ask(autonat, self._endpoint, each, candidate.place) for each in asked))
-        return Finding(candidate, judge(votes), tuple(votes))
+        async with turns:
+            while waiting and autonat is not None and not settled(votes):
+                # As many at once as may still be needed; one that says nothing is replaced by another.
+                said = sum(vote.reached is not None for vote in votes)
+                asked, waiting = waiting[: SERVERS - said], waiting[SERVERS - said :]
+                votes += await asyncio.gather(*(ask(autonat, self._endpoint, each, candidate.place) for each in asked))
+        _log.debug("reachability_asked", address=_text(candidate.place), answers=[vote.why for vote in votes])
+        now = time.monotonic()
+        found = Finding(candidate, judge(votes), tuple(votes), now)
+        before = next((finding for finding in self._findings if finding.candidate == candidate), None)
+        if found.reached is None and before is not None and lasts(before.reached, before.at, now):
+            return before
+        return found
 
     def _conclude(self, findings: list[Finding]) -> None:
         self._findings = findings
@@ -283,7 +320,9 @@ class Reachability:
         if self._autonat is not None:
             if self._mapping is not None:
                 await self._mapping.asked(_MAPPING_S)
-            await self._look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CHECK_S):
+                    await self._look()
         return self.facts()
 
     def facts(self) -> dict[str, Any]:
@@ -297,9 +336,8 @@ class Reachability:
         }
 
     def _row(self, finding: Finding) -> dict[str, Any]:
-        ip, port = finding.candidate.place
         return {
-            "address": f"/ip{ip.version}/{ip}/tcp/{port}",
+            "address": _text(finding.candidate.place),
             "origin": "announced" if self._announced() else str(finding.candidate.origin),
             "reached": finding.reached,
             "answers": [
@@ -307,6 +345,10 @@ class Reachability:
                 for vote in finding.votes
             ],
         }
+
+
+def _text(place: Place) -> str:
+    return f"/ip{place.ip.version}/{place.ip}/tcp/{place.port}"
 
 
 def _routed(place: Place) -> bool:

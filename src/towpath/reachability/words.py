@@ -16,6 +16,8 @@ class Finding(NamedTuple):
     candidate: Candidate
     reached: bool | None
     votes: tuple[Vote, ...]
+    at: float = 0.0
+    """When (monotonic)."""
 
 
 class Known(NamedTuple):

@@ -282,6 +282,21 @@ def test_the_client_pays_before_anything_is_dialed() -> None:
         assert found.ended != []
 
 
+def test_requests_are_bounded_and_their_places_come_back() -> None:
+    with server() as found:
+        peers = [found.client() for _ in range(3)]
+        streams = [peers[n % 3].open(DIAL_REQUEST, request(ELSEWHERE)[:1]) for n in range(128)]
+        assert peers[0].open(DIAL_REQUEST).reset_by_them
+        assert not any(stream.ended for stream in streams)
+        streams[0].reset()
+        streams[1].send(request(ELSEWHERE)[1:], FIN)
+        assert answer(streams[1])[0] == REFUSED
+        for _ in range(2):
+            last = peers[0].open(DIAL_REQUEST, request(ELSEWHERE)[:1])
+            assert last.ended is None
+        assert peers[0].open(DIAL_REQUEST).reset_by_them
+
+
 def test_who_pays_in_small_coin_is_reset() -> None:
     with server() as found:
         found.verdict = (0, "127.0.0.1", 1, 30_000, 0)
