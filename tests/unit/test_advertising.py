@@ -12,7 +12,7 @@ from tests.unit.nodes import until
 from towpath import addresses
 from towpath.discovery import advertising
 from towpath.discovery.advertising import AdvertFacts, Advertiser
-from towpath.discovery.records import advertisement_key, read_advertisement
+from towpath.discovery.records import Capacity, advertisement_key, read_advertisement
 from towpath.discovery.shards import shard_key, shard_of
 from towpath.errors import TowpathError
 from towpath.identity import Identity
@@ -61,7 +61,15 @@ async def test_a_relay_is_put_and_provided_under_its_shard() -> None:
         assert s.advertiser.raw == s.dht.values[KEY]
 
 
-@pytest.mark.parametrize("facts", [AdvertFacts(False, (HERE,)), AdvertFacts(True), AdvertFacts(False)])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        AdvertFacts(False, (HERE,)),
+        AdvertFacts(True),
+        AdvertFacts(False),
+        AdvertFacts(True, (HERE,), capacity=Capacity(reservations=0)),
+    ],
+)
 async def test_nothing_is_told_of_what_is_no_relay_or_not_known_to_be_reachable(facts: AdvertFacts) -> None:
     async with scene(start=False) as s:
         s.facts = facts

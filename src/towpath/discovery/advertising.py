@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
+import msgspec
+
 from towpath.discovery.records import (
     LIFE_S,
     MAX_ADDRESSES,
@@ -74,8 +76,8 @@ class AdvertFacts(NamedTuple):
 
     @property
     def offered(self) -> bool:
-        """Is there a relay that others can reach?"""
-        return self.relaying and bool(self.fitting)
+        """Is there a relay that others can reach, and that takes anybody?"""
+        return self.relaying and bool(self.fitting) and 0 not in msgspec.structs.astuple(self.capacity)
 
     def but_for_load(self) -> tuple[object, ...]:
         """What makes another advertisement necessary soon. The shown figures and the load can wait."""
@@ -261,7 +263,11 @@ class Advertiser:
         """Publishes now what there is. TowpathError when there is nothing to advertise, or the DHT does not take it."""
         facts = self._facts()
         if not facts.offered:
-            missing = "it does not relay now" if not facts.relaying else "no address of it is confirmed to be reachable"
+            missing = "no address of it is confirmed to be reachable"
+            if not facts.relaying:
+                missing = "it does not relay now"
+            elif facts.fitting:
+                missing = "one of its limits is 0, so it takes nobody"
             raise TowpathError(f"this node is not advertised: {missing}; see `towpath status` and `towpath check`")
         async with self._acting:
             said = self._say(facts)
