@@ -1,9 +1,10 @@
 """`./dev demo`: the whole story on this machine, told step by step.
 
-A relay and two peers that can meet only through it; a file is shared by one, fetched over HTTP by the
-other, and compared. As root each of the three lives in a network namespace of its own, with wires to the
-relay's only; else all are on loopback. Ends with 0 only when the file arrived as it was sent, and always
-takes away what it made.
+Two relays and two peers that can meet only through them; a file is shared by one, fetched over HTTP by the
+other, and compared. In mid-transfer the relay that carries it is killed, and the transfer goes on through the
+other one. As root the relays and each peer live in network namespaces of their own, with wires to the relays'
+only; else all are on loopback. Ends with 0 only when the file arrived as it was sent, and always takes away
+what it made.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,8 @@ __all__ = ["main"]
 MIB: Final = 1 << 20
 READY_TIMEOUT: Final = 60.0
 FETCH_TIMEOUT: Final = 600.0
-RELAY_ADDRESS: Final = "192.0.2.1"
+RELAY_ADDRESSES: Final = ("192.0.2.1", "198.18.0.1")
+LONGEST_STALL: Final = 3.0
 SHARER_ADDRESS: Final = "198.51.100.2"
 """Documentation addresses: they exist nowhere, and in namespaces nobody is asked."""
 
@@ -90,6 +92,8 @@ class Stage:
     def start(self, place: Place, *words: str | Path) -> subprocess.Popen[str]:
         """Starts a program there."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("TOWPATH_")}
+        # Who takes part is named here: nobody in the neighbourhood is to be asked.
+        environ |= {"TOWPATH_DISCOVERY__DHT": "false", "TOWPATH_DISCOVERY__MDNS": "false"}
         process = subprocess.Popen(  # noqa: S603 - our own programs
             [*place.prefix, *map(str, words)], stdout=subprocess.PIPE, text=True, env=environ
         )
@@ -127,15 +131,17 @@ def line_of(process: subprocess.Popen[str], what: str) -> str:
     return line
 
 
-def event_of(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
-    """The first JSON line of a towpath command."""
-    found: dict[str, Any] = json.loads(line_of(process, what))
-    return found
+def event_of(process: subprocess.Popen[str], what: str, name: str | None = None) -> dict[str, Any]:
+    """The next JSON line of a process, or the next one with that event."""
+    while True:
+        found: dict[str, Any] = json.loads(line_of(process, what))
+        if name is None or found.get("event") == name:
+            return found
 
 
 @contextlib.contextmanager
 def namespaces() -> Iterator[tuple[Place, Place, Place]]:
-    """Three namespaces: the peers' have one wire each, to the relay's, which forwards nothing between them."""
+    """Three namespaces: the peers' have one wire each, to the relays', which forwards nothing between them."""
     tag = f"towpath-{secrets.token_hex(3)}"
     names = [f"{tag}-{who}" for who in ("relay", "sharer", "opener")]
     made: list[str] = []
@@ -152,7 +158,8 @@ def namespaces() -> Iterator[tuple[Place, Place, Place]]:
             made.append(name)
             run("ip", "link", "set", "lo", "up", inside=name)
         relay = names[0]
-        run("ip", "addr", "add", f"{RELAY_ADDRESS}/32", "dev", "lo", inside=relay)
+        for address in RELAY_ADDRESSES:
+            run("ip", "addr", "add", f"{address}/32", "dev", "lo", inside=relay)
         run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward", inside=relay)
         for name, wire, network in ((names[1], "w1", "198.51.100"), (names[2], "w2", "203.0.113")):
             run("ip", "link", "add", wire, "type", "veth", "peer", "name", "w0", "netns", name, inside=relay)
@@ -192,16 +199,22 @@ def make_file(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def fetch(url: str) -> dict[str, Any]:
-    """Fetches a file over HTTP; its size, SHA-256 and how long it took."""
+def fetch(url: str, half: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Fetches a file over HTTP; its size, SHA-256, how long it took and the longest pause. Calls `half` halfway."""
     digest = hashlib.sha256()
     size = 0
-    began = time.monotonic()
+    stall = 0.0
+    began = last = time.monotonic()
     with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310 - our own URL
-        while block := response.read(MIB):
+        middle = int(response.headers["Content-Length"]) // 2
+        while block := response.read1(MIB):
+            now = time.monotonic()
+            stall, last = max(stall, now - last), now
             digest.update(block)
+            if size < middle <= size + len(block):
+                half()
             size += len(block)
-    return {"size": size, "sha256": digest.hexdigest(), "seconds": time.monotonic() - began}
+    return {"size": size, "sha256": digest.hexdigest(), "seconds": time.monotonic() - began, "stall": stall}
 
 
 def cpu_seconds(pid: int) -> float:
@@ -216,20 +229,36 @@ def resident(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
+class Relay:
+    """A relay that runs on the stage."""
+
+    def __init__(self, stage: Stage, number: int) -> None:
+        self.data = stage.work / f"relay{number}"
+        host = RELAY_ADDRESSES[number] if stage.apart else "127.0.0.1"
+        began = time.monotonic()
+        self.process = stage.towpath(
+            stage.relay,
+            *("run", "--data", self.data, "--mode", "dedicated", "--no-web"),
+            *("--listen", f"/ip4/{host}/tcp/0", "--set", "log.level=warning"),
+        )
+        ready = event_of(self.process, "a relay", "ready")
+        self.seconds = time.monotonic() - began
+        self.address: str = ready["listen"][0]
+        self.id: str = ready["relay_id"]
+        self.pid: int = ready["pid"]
+
+
 def tell(stage: Stage, size: int) -> None:
     """The story itself; DemoError when it does not end well."""
-    host = RELAY_ADDRESS if stage.apart else "127.0.0.1"
-    began = time.monotonic()
-    relay = stage.towpath(
-        stage.relay,
-        *("run", "--data", stage.work / "relay", "--mode", "dedicated", "--no-web"),
-        *("--listen", f"/ip4/{host}/tcp/0", "--set", "log.level=warning"),
+    relays = [Relay(stage, number) for number in range(2)]
+    first = relays[0]
+    say(
+        "2. Two relays run: towpath run --mode dedicated "
+        f"({first.seconds:.2f} s until it is ready, {resident(first.pid):.0f} MiB)"
     )
-    ready = event_of(relay, "the relay")
-    address = ready["listen"][0]
-    took, holds = time.monotonic() - began, resident(ready["pid"])
-    say(f"2. A relay runs: towpath run --mode dedicated ({took:.2f} s until it is ready, {holds:.0f} MiB)")
-    say(f"   {address}")
+    for relay in relays:
+        say(f"   {relay.address}")
+    known = [word for relay in relays for word in ("--bootstrap", relay.address)]
 
     served = stage.work / "served"
     served.mkdir()
@@ -238,38 +267,59 @@ def tell(stage: Stage, size: int) -> None:
     service = f"127.0.0.1:{int(line_of(web, 'the web server'))}"
     say(f"3. A peer has a file of {size // MIB} MiB (SHA-256 {sent[:16]}…) and a web server at {service}.")
 
-    sharer = stage.towpath(stage.sharer, "share", service, "--bootstrap", address, "--data", stage.work / "sharer")
-    ticket = event_of(sharer, "share")["ticket"]
+    sharer = stage.towpath(stage.sharer, "share", service, *known, "--data", stage.work / "sharer")
+    ticket = event_of(sharer, "share", "shared")["ticket"]
     say(f"4. It shares that: towpath share {service}")
     say(f"   {ticket[:60]}…")
 
     opener = stage.towpath(stage.opener, "open", ticket, "--data", stage.work / "opener")
-    near = event_of(opener, "open")["listen"]
-    say(f"5. Another peer opens the ticket: towpath open TICKET; what connects to {near} there reaches the server.")
+    opened = event_of(opener, "open", "open")
+    say("5. Another peer opens the ticket: towpath open TICKET; there the web server is at")
+    say(f"   {opened['url']}")
     if stage.apart:
         if stage.start(stage.opener, sys.executable, "-c", _REACH, SHARER_ADDRESS).wait() == 0:
-            raise DemoError("the peers can reach each other without the relay")
-        say(f"   On its own it cannot reach the other peer ({SHARER_ADDRESS}): there is no way but the relay.")
+            raise DemoError("the peers can reach each other without a relay")
+        say(f"   On its own it cannot reach the other peer ({SHARER_ADDRESS}): there is no way but the relays.")
+    got = transfer(stage, relays, opener, f"{opened['url']}file")
+    if got["sha256"] != sent or got["size"] != size:
+        raise DemoError(f"the file that arrived is another one: {got['sha256']} instead of {sent}")
+    say("Both hashes are equal.")
+    if got["stall"] > LONGEST_STALL:
+        raise DemoError(f"the transfer stood still for {got['stall']:.1f} s; {LONGEST_STALL:.0f} s are the most")
 
-    before = cpu_seconds(ready["pid"])
-    getter = stage.start(stage.opener, sys.executable, "-m", "towpath.demo", "--fetch", f"http://{near}/file")
+
+def transfer(stage: Stage, relays: Sequence[Relay], opener: subprocess.Popen[str], url: str) -> dict[str, Any]:
+    """Fetches the file, and halfway kills the relay through which it comes; what the fetch found."""
+    before = {relay.pid: cpu_seconds(relay.pid) for relay in relays}
+    getter = stage.start(stage.opener, sys.executable, "-m", "towpath.demo", "--fetch", url)
+    via = event_of(opener, "open", "connection_opened")["via"]
+    event_of(getter, "the fetch", "half")
+    killed, other = sorted(relays, key=lambda relay: relay.id != via)
+    used = cpu_seconds(killed.pid) - before[killed.pid]
+    killed.process.kill()
+    say(f"6. Half of the file has come through {killed.address}")
+    say(f"   That relay is killed now: kill -9 {killed.pid}")
+    moved = event_of(opener, "open")
+    if moved["event"] != "connection_moved":
+        raise DemoError("all of the file had come before the relay was killed; choose a larger one with --size")
+    if moved["via"] != other.id:
+        raise DemoError(f"the transfer goes on through {moved['via']}, which is none of the relays here")
     try:
         getter.wait(FETCH_TIMEOUT)
     except subprocess.TimeoutExpired as e:
         raise DemoError(f"the file did not arrive within {FETCH_TIMEOUT:.0f} s") from e
     got = event_of(getter, "the fetch")
-    used = cpu_seconds(ready["pid"]) - before
+    used += cpu_seconds(other.pid) - before[other.pid]
     rate = got["size"] / got["seconds"] / 1e6
-    say(f"6. It fetches the file over HTTP: {got['size'] / MIB:.0f} MiB in {got['seconds']:.2f} s, {rate:.0f} MB/s")
+    say(f"   It went on through {other.address}")
+    say(f"   The longest that nothing came was {got['stall']:.2f} s.")
+    say(f"7. All of it: {got['size'] / MIB:.0f} MiB in {got['seconds']:.2f} s, {rate:.0f} MB/s")
     say(f"   SHA-256 {got['sha256'][:16]}…")
-    status = json.loads(line_of(stage.towpath(stage.relay, "status", "--data", stage.work / "relay"), "status"))
-    say(f"7. The relay carried {status['bytes_relayed_total'] / MIB:.1f} MiB, encrypted end to end, and used")
-    say(
-        f"   {used:.2f} s of CPU: {used / (got['size'] / 1e9):.2f} s per GB; it holds {resident(ready['pid']):.0f} MiB."
-    )
-    if got["sha256"] != sent or got["size"] != size:
-        raise DemoError(f"the file that arrived is another one: {got['sha256']} instead of {sent}")
-    say("Both hashes are equal.")
+    status = json.loads(line_of(stage.towpath(stage.relay, "status", "--data", other.data), "status"))
+    carried = status["bytes_relayed_total"] / MIB
+    say(f"8. The second relay carried {carried:.1f} MiB, encrypted end to end; both together")
+    say(f"   used {used:.2f} s of CPU: {used / (got['size'] / 1e9):.2f} s per GB")
+    return got
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -280,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fetch", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.fetch:
-        say(json.dumps(fetch(options.fetch)))
+        say(json.dumps(fetch(options.fetch, lambda: say(json.dumps({"event": "half"})))))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     why_not = "--loopback was given" if options.loopback else may_make_namespaces()
@@ -289,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="towpath-demo-")))
             if why_not is None:
                 places = stack.enter_context(namespaces())
-                say("1. Three network namespaces: a relay's, and two peers', each with one wire, to the relay's.")
+                say("1. Three network namespaces: the relays', and two peers', each with one wire, to the relays'.")
             else:
                 places = (Place(), Place(), Place())
                 say(f"1. All on loopback, since {why_not}: the peers could meet directly here, and do not.")

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.serial, pytest.mark.timeout(120)]
 
 def tell(*options: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "towpath.demo", "--size", "4", *options], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "towpath.demo", "--size", "64", *options], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -27,6 +27,7 @@ def test_on_loopback_it_says_so() -> None:
     assert "loopback" in story
     assert "Both hashes are equal." in story
     assert "s per GB" in story
+    assert "It went on through" in story
 
 
 def test_in_namespaces_the_peers_meet_through_the_relay_alone() -> None:
@@ -53,5 +54,5 @@ def test_a_file_that_changed_on_its_way_is_noticed(
 ) -> None:
     made = demo.make_file
     monkeypatch.setattr(demo, "make_file", lambda path, size: made(path, size)[::-1])
-    assert demo.main(["--loopback", "--size", "1"]) == 1
+    assert demo.main(["--loopback", "--size", "64"]) == 1
     assert "another one" in capsys.readouterr().out
