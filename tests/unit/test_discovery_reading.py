@@ -135,7 +135,7 @@ async def test_relays_are_read_again_after_a_while_without_keeping_anybody_waiti
 
 
 async def test_some_relays_are_an_answer_before_all_shards_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SOME_S", 0.02)
+    monkeypatch.setattr(module, "_MORE_S", 0.02)
     dht = network(RELAYS[:8])
     made = answers(dht, own=False)
     for one in RELAYS[:4]:

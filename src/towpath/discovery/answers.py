@@ -38,10 +38,10 @@ _MOST_RELAYS: Final = 256
 _READ: Final = 48
 """Relays that are looked for at once: more than one answer holds, so that answers differ."""
 _READ_S: Final = 8.0
-_WAIT_S: Final = 6.0
-_SOME: Final = 3
-_SOME_S: Final = 1.0
-"""So many relays are an answer after so many seconds."""
+_WAIT_S: Final = 3.0
+"""What somebody who asks waits at most for the first relay to be found."""
+_MORE_S: Final = 1.0
+"""The same, when one is known: for more of them."""
 _log = get_logger("discovery")
 
 
@@ -172,11 +172,11 @@ class DhtAnswers:
         return [raw for raw, advertisement in self._relays.values() if not advertisement.withdrawn]
 
     async def _hear(self, reading: asyncio.Task[None], most: int) -> None:
-        # Whoever asks first waits until enough are found, or some for a second, or as long as he is willing to.
+        # Reading all shards takes seconds; whoever asks first does not wait for that.
         loop = asyncio.get_running_loop()
         began = loop.time()
         while not reading.done() and (have := len(self._valid())) < most:
-            left = began + (_SOME_S if have >= _SOME else _WAIT_S) - loop.time()
+            left = began + (_MORE_S if have else _WAIT_S) - loop.time()
             if left <= 0:
                 return
             self._heard.clear()
