@@ -7,6 +7,7 @@ by side `race`'s, connections are `dialing`'s, streams `relaying`'s.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,6 +51,8 @@ _NOT_DIRECTLY: Final = (
 _OWN_PREFIX: Final = "/towpath/"
 _RECORD_S: Final = 2.0
 """How long a hiding node waits for the record that tells whether a peer may be dialed under a throw-away identity."""
+_UNKNOWN_S: Final = 30.0
+"""How long it is believed that no record of a peer can be found."""
 _REMEMBERED: Final = 1024
 _log = get_logger("client")
 V = TypeVar("V")
@@ -75,8 +78,9 @@ class Connector:
         self._held = held
         self._settings = settings
         self._events = events
-        # What was learned of peers: whether they are towpath nodes, and where they were met last.
-        self._towpath: OrderedDict[bytes, bool] = OrderedDict()
+        # What was learned of peers: that they are towpath nodes (infinity), or that nothing says so, until a monotonic
+        # time; and where they were met last.
+        self._towpath: OrderedDict[bytes, float] = OrderedDict()
         self._met: OrderedDict[bytes, Way] = OrderedDict()
         self.outbound: set[Session] = set()
         """Open circuits that we asked for under our own id."""
@@ -146,7 +150,7 @@ class Connector:
     def met(self, session: Session) -> None:
         """A peer said who it is, on a connection from end to end or to a relay."""
         if session.via and (session.agent or "").startswith("towpath/"):
-            _remember(self._towpath, session.peer_id, True)
+            _remember(self._towpath, session.peer_id, math.inf)
 
     # --- relays --------------------------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Connector:
                 for session in peer.sessions:
                     if not session.via and HOP in (session.protocols or ()):
                         found.setdefault(relay_id, f"{to_text(session.remote)}/p2p/{relay_id}")
-        return [self._way(relay) for relay in sorted(found.values(), key=self.leaving)]
+        return [self._way(relay)._replace(sure=False) for relay in sorted(found.values(), key=self.leaving)]
 
     def _way(self, relay: str) -> Way:
         # By multiaddr, or by the id of a relay that is known.
@@ -213,7 +217,10 @@ class Connector:
         if way.relay_id is None:
             return await self._dialer.connect(*way.addresses)
         try:
-            hidden = self._hiding() and not self._is_ours(way) and await self._is_towpath(target, protocol, plans)
+            hidden = self._hiding() and not self._is_ours(way)
+            # A relay at which the peer only might be is never told who asks.
+            if hidden and way.sure:
+                hidden = await self._is_towpath(target, protocol, plans)
             session, rtt_s = await (self._disguised(way, target) if hidden else self._openly(way, target))
         except (TowpathError, OSError) as error:
             self.guide.note(way.relay_id, _outcome(error), None)
@@ -222,7 +229,7 @@ class Connector:
         relay = peer_id_to_text(way.relay_id)
         self.guide.met(way.relay_id, [f"{address.transport}/p2p/{relay}" for address in way.addresses])
         self.guide.note(way.relay_id, SERVED, rtt_s or None)
-        _remember(self._met, target, way)
+        _remember(self._met, target, way._replace(sure=True))
         return session
 
     async def _disguised(self, way: Way, target: bytes) -> tuple[Session, float]:
@@ -245,8 +252,11 @@ class Connector:
 
     async def _is_towpath(self, target: bytes, protocol: str, plans: Plans | None) -> bool:
         # Others may abort a circuit whose inner id is not the outer one (js-libp2p does).
-        if protocol.startswith(_OWN_PREFIX) or target in self._towpath:
+        known_until = self._towpath.get(target)
+        if protocol.startswith(_OWN_PREFIX) or known_until == math.inf:
             return True
+        if known_until is not None and time.monotonic() < known_until:
+            return False
         if plans is not None:
             known = await plans.known(_RECORD_S)
         else:
@@ -255,8 +265,7 @@ class Connector:
                     known = await self.guide.relays_of(target) is not None
             except TimeoutError:
                 known = False
-        if known:
-            _remember(self._towpath, target, True)
+        _remember(self._towpath, target, math.inf if known else time.monotonic() + _UNKNOWN_S)
         return known
 
     # --- any way -------------------------------------------------------------------------------

@@ -21,11 +21,15 @@ _RECORD_FIRST_S: Final = 0.25
 
 
 class Way(NamedTuple):
-    """Through one relay, or with `relay_id` None directly; `addresses` are that relay's, or the peer's own."""
+    """Through one relay, or with `relay_id` None directly; `addresses` are that relay's, or the peer's own.
+
+    `sure`: the peer itself, or whoever dials it, says that it is there.
+    """
 
     relay_id: bytes | None
     addresses: tuple[Address, ...]
     bootstrap: bool = False
+    sure: bool = True
 
     def __str__(self) -> str:
         if self.relay_id is None:
@@ -33,9 +37,9 @@ class Way(NamedTuple):
         return str(self.addresses[0]) if self.addresses else peer_id_to_text(self.relay_id)
 
 
-def way_of(relay: RelayOffer) -> Way:
+def way_of(relay: RelayOffer, *, sure: bool = True) -> Way:
     """The way through a relay."""
-    return Way(relay.offer.relay_id, tuple(map(parse, relay.addresses)), relay.offer.bootstrap)
+    return Way(relay.offer.relay_id, tuple(map(parse, relay.addresses)), relay.offer.bootstrap, sure)
 
 
 class Plans:
@@ -97,7 +101,7 @@ class Plans:
 
     async def bootstrap(self) -> AsyncIterator[Way]:
         """Bootstrap relays, those first that are known to lead there."""
-        known = [way_of(relay) for relay in self._guide.offers() if relay.offer.bootstrap]
+        known = [way_of(relay, sure=False) for relay in self._guide.offers() if relay.offer.bootstrap]
         for way in sorted(self._fresh([*self._named, *self._connected(), *known], bootstrap=True), key=self._last):
             yield way
         await asyncio.wait([self._looking])
@@ -112,7 +116,7 @@ class Plans:
             yield way
 
     def _guesses(self) -> list[Way]:
-        ranked = [way_of(relay) for relay in self._guide.offers() if not relay.offer.bootstrap]
+        ranked = [way_of(relay, sure=False) for relay in self._guide.offers() if not relay.offer.bootstrap]
         return [way for way in ranked if way.relay_id not in self._given][:GUESSES]
 
     def _fresh(self, ways: Iterable[Way], *, bootstrap: bool) -> list[Way]:
