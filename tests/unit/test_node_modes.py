@@ -152,7 +152,7 @@ async def test_a_pause_of_a_while_ends_by_itself() -> None:
         await becomes(middle, "relaying")
 
 
-async def test_every_transition_is_told_with_its_reason(met: Meeting, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_every_transition_is_told_with_its_reason(met: Meeting) -> None:
     await met.relay.pause(3600)
     await met.relay.resume()
     told = [event for event in met.relay.events.recent() if event["kind"] == "relay_state"]
@@ -162,7 +162,6 @@ async def test_every_transition_is_told_with_its_reason(met: Meeting, capsys: py
         "Relaying: relay mode is on",
     ]
     assert told[1]["until"] == pytest.approx(time.time() + 3600, abs=5)
-    assert capsys.readouterr().out.count("its owner paused it") >= 1
     kept = [row["sentence"] for row in await met.relay.store.events(10)]
     assert kept == [event["sentence"] for event in met.relay.events.recent()]
 
