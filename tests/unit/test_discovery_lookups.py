@@ -69,14 +69,22 @@ async def test_a_relay_that_withholds_hides_nothing_that_the_other_knows() -> No
 
 @pytest.mark.parametrize(
     "lie",
-    [b"", b"x" * 300, peer_record(OTHER), peer_record(PEER, age=7201), advertisement(PEER), peer_record(PEER)[:-1]],
-    ids=["nothing", "noise", "another peer's", "an expired one", "another kind", "a cut one"],
+    [b"", b"x" * 300, peer_record(OTHER), advertisement(PEER), peer_record(PEER)[:-1]],
+    ids=["nothing", "noise", "another peer's", "another kind", "a cut one"],
 )
 async def test_a_relay_that_lies_is_told_of_and_not_believed(lie: bytes) -> None:
     raw, wrong = peer_record(PEER), list[bytes]()
     relays = Asked(1, [lie]), Asked(2, [raw])
     assert await looking(*relays, wrong=wrong).peer(PEER.peer_id) == read_peer_record(raw, NOW)
     assert wrong == [b"relay 1"]
+
+
+@pytest.mark.parametrize("age", [7201, -301], ids=["expired", "of the future"])
+async def test_a_record_that_does_not_count_now_is_no_lie_and_not_believed(age: int) -> None:
+    raw, wrong = peer_record(PEER), list[bytes]()
+    relays = Asked(1, [peer_record(PEER, age=age, seq=9)]), Asked(2, [raw])
+    assert await looking(*relays, wrong=wrong).peer(PEER.peer_id) == read_peer_record(raw, NOW)
+    assert not wrong
 
 
 async def test_two_are_asked_and_another_one_in_the_place_of_each_that_fails() -> None:
@@ -140,22 +148,24 @@ def test_the_first_two_asked_are_of_two_networks_when_there_are_two(networks: li
 
 
 _VALID = [peer_record(PEER, seq=seq) for seq in (1, 2, 3)]
-_WRONG = [b"", b"x" * 200, peer_record(OTHER, seq=9), peer_record(PEER, seq=9, age=7300), advertisement(PEER)]
+_WRONG = [b"", b"x" * 200, peer_record(OTHER, seq=9), advertisement(PEER)]
+_STALE = [peer_record(PEER, seq=9, age=7300), peer_record(PEER, seq=9, age=-400)]
 
 
-@given(st.permutations([*_VALID, *_WRONG]).flatmap(lambda all_: st.lists(st.sampled_from(all_), max_size=8)))
+@given(st.permutations([*_VALID, *_WRONG, *_STALE]).flatmap(lambda all_: st.lists(st.sampled_from(all_), max_size=8)))
 def test_of_any_answers_the_newest_valid_one_is_taken(raws: list[bytes]) -> None:
     found, wrong = newest_peer_record(PEER.peer_id, raws, NOW)
     valid = [raw for raw in raws if raw in _VALID]
-    assert wrong == len(raws) - len(valid)
+    assert wrong == sum(raw in _WRONG for raw in raws)
     assert (found.seq if found else 0) == max((_VALID.index(raw) + 1 for raw in valid), default=0)
 
 
 _SAID = [advertisement(one, seq=seq) for one in RELAYS[:3] for seq in (1, 2)]
-_UNSAID = [b"", peer_record(PEER), advertisement(PEER, age=7300), advertisement(PEER)[:-3]]
+_UNSAID = [b"", peer_record(PEER), advertisement(PEER)[:-3]]
+_OLD = [advertisement(one, seq=7, age=7300) for one in RELAYS[:2]]
 
 
-@given(st.lists(st.sampled_from([*_SAID, *_UNSAID]), max_size=12))
+@given(st.lists(st.sampled_from([*_SAID, *_UNSAID, *_OLD]), max_size=12))
 def test_of_any_answers_each_relays_newest_advertisement_is_taken(raws: list[bytes]) -> None:
     found, wrong = valid_advertisements(raws, NOW)
     assert wrong == sum(raw in _UNSAID for raw in raws)

@@ -17,6 +17,7 @@ from towpath.discovery.records import (
     Advertisement,
     PeerRecord,
     RecordError,
+    is_current,
     newer,
     read_advertisement,
     read_peer_record,
@@ -92,31 +93,36 @@ def pick(relays: Sequence[AskedRelay], rng: random.Random) -> list[AskedRelay]:
 
 
 def newest_peer_record(peer_id: bytes, raws: Iterable[bytes], now: float) -> tuple[PeerRecord | None, int]:
-    """The newest of the records that are valid and of this peer; and how many were not, which no honest relay sends."""
+    """The newest of the records that are of this peer and valid; and how many no honest relay sends.
+
+    Those that do not count at this time are not among them: the clocks may differ.
+    """
     best: PeerRecord | None = None
     wrong = 0
     for raw in raws:
         try:
-            record = read_peer_record(raw, now)
+            record = read_peer_record(raw, None)
         except RecordError:
             wrong += 1
             continue
         if record.peer_id != peer_id:
             wrong += 1
-        elif best is None or newer(record, best):
+        elif is_current(record, now) and (best is None or newer(record, best)):
             best = record
     return best, wrong
 
 
 def valid_advertisements(raws: Iterable[bytes], now: float) -> tuple[list[tuple[bytes, Advertisement]], int]:
-    """Of each relay the newest advertisement that is valid, raw and read; and how many were not valid."""
+    """Of each relay the newest advertisement that is valid, raw and read; and how many no honest relay sends."""
     best: dict[bytes, tuple[bytes, Advertisement]] = {}
     wrong = 0
     for raw in raws:
         try:
-            read = read_advertisement(raw, now)
+            read = read_advertisement(raw, None)
         except RecordError:
             wrong += 1
+            continue
+        if not is_current(read, now):
             continue
         before = best.get(read.peer_id)
         if before is None or newer(read, before[1]):

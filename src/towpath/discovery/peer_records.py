@@ -112,13 +112,8 @@ class RecordKeeper:
         """By relay id, why it does not have the record; relays that have it are not in it."""
 
     @property
-    def record(self) -> PeerRecord | None:
-        """What was made last."""
-        return self._record
-
-    @property
     def raw(self) -> bytes | None:
-        """The same, signed: to be given to whoever asks us how to be met."""
+        """The record that was made last, signed."""
         return self._raw or None
 
     def start(self) -> None:

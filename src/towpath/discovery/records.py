@@ -30,6 +30,7 @@ __all__ = [
     "RecordError",
     "advertisement_key",
     "check",
+    "is_current",
     "may_be_advertised",
     "may_be_met_at",
     "newer",
@@ -163,6 +164,16 @@ def read_peer_record(raw: bytes, now: float | None) -> PeerRecord:
     record = _decode(raw, PeerRecord)
     _check_time(record.issued, record.not_after, now)
     return record
+
+
+def is_current(record: Record, now: float) -> bool:
+    """Does what was signed count at `now` (Unix time)?"""
+    begin = record.last_seen if isinstance(record, Advertisement) else record.issued
+    try:
+        _check_time(begin, record.not_after, now)
+    except RecordError:
+        return False
+    return True
 
 
 def may_be_advertised(addr: bytes) -> bool:
