@@ -14,7 +14,7 @@ import importlib
 import ipaddress
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import parse
@@ -93,9 +93,10 @@ class Mdns:
         self._users = 0
         self._wanted: list[bytes] = []
         self._announced: list[bytes] = []
-        self._applying = asyncio.Lock()
+        self._applying: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
-    async def search(self) -> AsyncIterator[Found]:
+    async def search(self) -> AsyncGenerator[Found]:
         """See Source. `relays` is False of all: their identify must tell."""
         told: set[tuple[bytes, tuple[str, ...]]] = set()
         async with self._running() as zeroconf, _Browsing(zeroconf) as browsing:
@@ -114,26 +115,34 @@ class Mdns:
     async def announce(self, addresses: Sequence[str]) -> None:
         """Tells the neighbours of the relay identity at these addresses (texts that end in /p2p/ID), and of no other.
 
-        An empty list takes the announcement back. Does nothing when it stands already.
+        An empty list takes the announcement back. Does nothing when it stands already. What was begun is finished even
+        if the caller is cancelled.
         """
         self._wanted = announced(addresses)
-        async with self._applying:
-            if self._wanted == self._announced:
-                return
-            try:
-                await self._withdraw()
-                if self._wanted:
-                    await self._announce(self._wanted)
-            except OSError as error:
-                _log.warning("mdns_not_announced", error=str(error))
+        if self._applying is None or self._applying.done():
+            self._applying = asyncio.create_task(self._apply(), name="mdns announcement")
+        await asyncio.shield(self._applying)
 
     async def withdraw(self) -> None:
         """Takes the announcement back; neighbours are told."""
         await self.announce(())
 
     async def close(self) -> None:
-        """Takes the announcement back and closes every socket."""
+        """Takes the announcement back and closes every socket; searches must have ended before."""
         await self.withdraw()
+        await asyncio.gather(*self._closing)
+
+    async def _apply(self) -> None:
+        failed: list[bytes] | None = None
+        while self._wanted not in (self._announced, failed):
+            wanted = self._wanted
+            try:
+                await self._withdraw()
+                if wanted:
+                    await self._announce(wanted)
+            except (OSError, DialError) as error:
+                _log.warning("mdns_not_announced", error=str(error))
+                failed = wanted
 
     async def _announce(self, strings: list[bytes]) -> None:
         hosts = [parse(text[len(b"dnsaddr=") :].decode()).host for text in strings]
@@ -161,9 +170,11 @@ class Mdns:
     async def _withdraw(self) -> None:
         if self._announced:
             self._announced = []
-            if self._zeroconf is not None:
-                await self._zeroconf.async_unregister_all_services()
-            await self._leave()
+            try:
+                if self._zeroconf is not None:
+                    await self._zeroconf.async_unregister_all_services()
+            finally:
+                await self._leave()
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[AsyncZeroconf]:
@@ -195,8 +206,12 @@ class Mdns:
     async def _leave(self) -> None:
         self._users -= 1
         if not self._users and self._zeroconf is not None:
-            zeroconf, self._zeroconf = self._zeroconf, None
-            await zeroconf.async_close()
+            # To its end, whoever is cancelled: a socket left open would outlive us.
+            closing = asyncio.create_task(self._zeroconf.async_close(), name="mdns closing")
+            self._zeroconf = None
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
 
 
 class _Browsing:
