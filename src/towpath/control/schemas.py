@@ -141,6 +141,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "until": _UNTIL,
             "circuit_addresses": rows(text(), "where the peer identity can be reached through relays"),
             "data_plane": {"type": "object", "description": "counters of the native core since the start"},
+            "discovery": {
+                "type": "object",
+                "description": "a DHT server of its own (`dht`, `dht_servers` it knows), `relays_known`, is the relay "
+                "`advertised`, and why that failed last (`advertising_failed`)",
+            },
             "reachability_why": text("what is known of reachability, in a sentence"),
         },
         peer_id=_PEER_ID,
@@ -160,7 +165,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
         stars=perhaps({"type": "number", "minimum": 0, "maximum": 5}),
         credits=fields(earned=number(), spent=number(), balance=number()),
         client=fields(
-            connected_via=rows(text(), "ids of the relays that hold a reservation of this node"),
+            "what it does under its peer identity",
+            {"bootstrap_share": perhaps({"type": "number", "minimum": 0, "maximum": 1})},
+            connected_via=rows(text(), "ids of the relays that hold a reservation of this node, the active one first"),
             ip_hidden=flag(),
             ip_hidden_missing=rows(text(), "what is missing for that"),
             credits_used=number(),
