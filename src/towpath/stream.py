@@ -101,6 +101,14 @@ class Stream:
         """Cuts the stream off in both directions; the other side sees a reset, not an end."""
         self._native.reset()
 
+    async def answers(self, seconds: float) -> bool:
+        """Is there, so many seconds from now, an answer from the other end to a question asked now?"""
+        session = self._native.session
+        if not session.ping_pending:
+            session.ping()
+        await asyncio.sleep(seconds)
+        return not session.ping_pending and not session.closed
+
     def abandon(self) -> None:
         """Cuts off the circuit that carries it, with all its streams: nothing comes through it any more.
 

@@ -29,6 +29,7 @@ class MemoryStream:
     def __init__(self, incoming: _Direction, outgoing: _Direction, peer_id: str) -> None:
         self.peer_id = peer_id
         self.via: str | None = None
+        self.deaf = False
         self.written = 0
         self.most_buffered = 0
         self._in = incoming
@@ -80,6 +81,10 @@ class MemoryStream:
 
     async def close(self) -> None:
         await self.close_write()
+
+    async def answers(self, seconds: float) -> bool:
+        await asyncio.sleep(seconds)
+        return not self.deaf
 
     def abandon(self) -> None:
         self.reset()

@@ -15,7 +15,8 @@ import pytest
 from tests.unit.stream_pair import WINDOW, MemoryStream, stream_pair
 from towpath.client.ticket import Ticket, new_secret
 from towpath.client.tunnel import Opener, Share, wire
-from towpath.errors import DialError, NoRelaysAvailable
+from towpath.client.tunnel.ways import NotThere
+from towpath.errors import DialError
 from towpath.identity import Identity
 from towpath.settings.values import HostPort
 
@@ -294,7 +295,7 @@ async def test_many_connections_at_once_keep_to_themselves() -> None:
 
 async def test_without_a_working_relay_the_client_is_reset_and_each_relay_is_named() -> None:
     async with Tunnel(echo, down=RELAYS) as tunnel:
-        with pytest.raises(NoRelaysAvailable):
+        with pytest.raises(NotThere):
             await tunnel.opener.reach()
         async with connected(tunnel) as (reader, _writer):
             with pytest.raises(ConnectionResetError):

@@ -19,7 +19,7 @@ import uvloop
 from towpath import log
 from towpath.cli.places import open_files
 from towpath.control.client import ask
-from towpath.errors import NoRelaysAvailable, TowpathError
+from towpath.errors import TowpathError
 from towpath.settings import Settings
 
 __all__ = ["MAX_RELAYS", "light_settings", "relay_hints", "run_until_stopped"]
@@ -40,19 +40,16 @@ def light_settings(data: Path, bootstrap: Sequence[str]) -> Settings:
 
 
 def relay_hints(settings: Settings, data: Path) -> list[str]:
-    """Relays to meet at, best first: those named, those in the settings, and what the running node is or
-    uses.
-
-    Raises NoRelaysAvailable when there is none.
+    """Relays to meet at, best first, none when none is known: those named, those in the settings, and those that the
+    running node uses or is.
     """
     hints = list(settings.discovery.bootstrap)
     # Usually no node runs here, and then there is nothing to ask.
     with contextlib.suppress(TowpathError):
-        hints += ask(data, "/v1/status")["addresses"]
-    usable = [hint for hint in dict.fromkeys(hints) if "/p2p/" in hint and not _elsewhere_useless(hint)]
-    if not usable:
-        raise NoRelaysAvailable(["no relay is known: name one with --bootstrap /ip4/ADDRESS/tcp/PORT/p2p/ID"])
-    return usable[:MAX_RELAYS]
+        status = ask(data, "/v1/status")
+        hints += [address.partition("/p2p-circuit")[0] for address in status["circuit_addresses"]]
+        hints += status["addresses"]
+    return [hint for hint in dict.fromkeys(hints) if "/p2p/" in hint and not _elsewhere_useless(hint)][:MAX_RELAYS]
 
 
 def _elsewhere_useless(hint: str) -> bool:

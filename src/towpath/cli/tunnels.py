@@ -82,7 +82,7 @@ async def _share(
     async with node, shared:
         node.set_stream_handler(PROTOCOL, shared.serve)
         with waiting("Reserving at a relay"):
-            held = await node.hold_reservations(hints, timeout=RESERVE_TIMEOUT)
+            held = await _hold(node, hints)
         # The others were told to us as relays, too: after a restart we may be at one of them.
         relays = list(dict.fromkeys([*held, *hints]))[:MAX_RELAYS]
         with _telling(node, shared):
@@ -103,6 +103,15 @@ async def _share(
             # The ticket was for one connection, so the next one gets another secret.
             kept.forget()
             return 0
+
+
+async def _hold(node: Node, hints: Sequence[str]) -> list[str]:
+    try:
+        return await node.hold_reservations(hints, timeout=RESERVE_TIMEOUT)
+    except NoRelaysAvailable as e:
+        if e.tried:
+            raise
+        raise NoRelaysAvailable(["none was found: name one with --bootstrap /ip4/ADDRESS/tcp/PORT/p2p/ID"]) from e
 
 
 @contextlib.contextmanager
@@ -177,8 +186,6 @@ def open_(
     directory = data_directory(data)
     settings = light_settings(directory, [*found.relays, *(bootstrap or [])])
     relays = dict.fromkeys([*found.relays, *settings.discovery.bootstrap])
-    if not relays:
-        raise NoRelaysAvailable(["the ticket names no relay: name one with --bootstrap"])
     return run_until_stopped(
         _open(
             Node(settings, data=directory, reachable=False),
@@ -199,7 +206,7 @@ async def _open(node: Node, ticket: Ticket, listen: HostPort, *, as_json: bool) 
     async with node, opener:
         node.on_relays_changed(opener.ways.note)
         with waiting("Reaching the sharer"):
-            via = await _reach(opener)
+            via = await opener.reach()
         url = f"http://{at}/"
         if as_json:
             print_json({"event": "open", "listen": str(at), "url": url, "via": via})
@@ -208,16 +215,6 @@ async def _open(node: Node, ticket: Ticket, listen: HostPort, *, as_json: bool) 
             print_line(f"Connected through {short_peer_id(via)}. TCP only, no UDP. Stop with Ctrl-C.")
         await opener.serve()
     return 0
-
-
-async def _reach(opener: Opener) -> str:
-    try:
-        return await opener.reach()
-    except NoRelaysAvailable as e:
-        raise TowpathError(
-            "The sharer cannot be reached: check that `share` still runs there and that both sides are online. "
-            f"Tried: {'; '.join(e.tried)}."
-        ) from e
 
 
 def _reporter(*, as_json: bool) -> Report:

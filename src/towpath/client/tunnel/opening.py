@@ -68,7 +68,7 @@ class Opener:
     async def reach(self) -> str:
         """The id of the relay through which the sharer takes the ticket.
 
-        TicketError when it does not, NoRelaysAvailable, with what each relay answered, when there is no way there.
+        TicketError when it does not, NotThere, with what each relay answered, when there is no way there.
         """
         return (await self.ways.best()).relay_id
 

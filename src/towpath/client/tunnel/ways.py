@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from towpath.client.reservations import back_off
 from towpath.client.ticket import Ticket
 from towpath.client.tunnel.wire import PROTOCOL, Answer, Code, Follow, Relays, TunnelProtocolError, read_message
-from towpath.errors import NoRelaysAvailable, StreamReset, TicketError, TowpathError
+from towpath.errors import StreamReset, TicketError, TowpathError
 
 if TYPE_CHECKING:
     from towpath.stream import Stream
 
-__all__ = ["Dialer", "Refused", "Way", "Ways", "read_answer"]
+__all__ = ["Dialer", "NotThere", "Refused", "Way", "Ways", "read_answer"]
 
 _HELD: Final = 2
 _DIAL_S: Final = 10.0
 _ANSWER_S: Final = 5.0
+_DOUBT_S: Final = 1.0
 _HEAD_START_S: Final = 0.25
 _AT_ONCE: Final = 4
 _LONGEST_REST_S: Final = 10.0
@@ -43,6 +44,15 @@ class Refused(TicketError):
     def __init__(self, code: int, why: str) -> None:
         self.code = code
         super().__init__(f"the sharer refused: {why or f'code {code}'}")
+
+
+class NotThere(TowpathError):
+    """No relay leads to the sharer. `tried` holds a line for each one that was tried, with the reason."""
+
+    def __init__(self, tried: Sequence[str]) -> None:
+        self.tried = list(tried)
+        text = "the sharer is not there; check that `share` still runs, and that both machines are online"
+        super().__init__(f"{text}. Tried: {'; '.join(self.tried)}." if self.tried else text)
 
 
 class Dialer(Protocol):
@@ -94,6 +104,7 @@ class Ways:
         """By relay: when it failed last."""
         self._trying: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._doubted: set[Way] = set()
         self._changed = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -118,7 +129,7 @@ class Ways:
     async def best(self, *, but: Way | None = None, seconds: float | None = None) -> Way:
         """The way to take, but rather not `but`; awaited for `seconds` (None: until each relay was tried once more).
 
-        Refused when the sharer takes the ticket no more; NoRelaysAvailable, with what was tried, when there is none.
+        Refused when the sharer takes the ticket no more; NotThere, with what was tried, when there is none.
         """
         began = self._loop.time()
         until = None if seconds is None else began + seconds
@@ -131,7 +142,7 @@ class Ways:
             if self._refused is not None and tried:
                 raise self._refused
             if tried if until is None else self._loop.time() >= until:
-                raise NoRelaysAvailable([f"{relay}: {why}" for relay, why in self.failures.items()])
+                raise NotThere([f"{relay}: {why}" for relay, why in self.failures.items() if relay])
             changed: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append(changed)
             await asyncio.wait([changed], timeout=None if until is None else until - self._loop.time())
@@ -151,9 +162,22 @@ class Ways:
             self._drop(way)
 
     def doubt(self) -> None:
-        """Something had no answer for seconds: lets the node see which connections to relays still live."""
+        """Something had no answer for seconds: those that have none within another one are given up.
+
+        All are asked: whoever loses a line or an address loses every way at once.
+        """
         for way in self.up:
             self._node.doubt(way.relay)
+            if way not in self._doubted:
+                self._doubted.add(way)
+                self._spawn(self._examine(way))
+
+    async def _examine(self, way: Way) -> None:
+        try:
+            if not await way.stream.answers(_DOUBT_S):
+                self.failed(way, "nothing came through it any more")
+        finally:
+            self._doubted.discard(way)
 
     # --- keeping them ---
 
