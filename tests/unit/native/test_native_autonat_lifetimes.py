@@ -11,10 +11,8 @@ from tests.peerlab.yamux import FIN
 from tests.unit.native.memory import check_nothing_stays
 from tests.unit.native.raw import RawPeer
 from tests.unit.native.test_native_autonat import (
-    DIAL_BACK,
     DIAL_ERROR,
     DIAL_OK,
-    DIAL_REQUEST,
     ELSEWHERE,
     OK,
     REFUSED,
@@ -29,7 +27,7 @@ from tests.unit.native.test_native_autonat import (
     server,
 )
 from tests.unit.nodes import until
-from towpath._native.autonat import AskFailed
+from towpath._native.autonat import DIAL_BACK, DIAL_REQUEST, AskFailed
 
 pytestmark = pytest.mark.serial
 
