@@ -201,9 +201,13 @@ class Upnp:
             device.discoverdelay = self._discovery_ms
             if self._interface is not None:
                 device.multicastif = self._interface
-            if not device.discover():
-                raise MappingFailed("no router answers")
-            self._call(device.selectigd)
+            with contextlib.suppress(Exception):
+                # It raises when it finds nothing, and what it found is known to `selectigd`.
+                device.discover()
+            try:
+                device.selectigd()
+            except Exception as error:
+                raise MappingFailed("no router answers") from error
             self._device = device
         return self._device
 
