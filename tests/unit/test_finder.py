@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -176,6 +178,28 @@ async def test_what_the_neighbours_tell_of_counts_once_its_identify_says_that_it
     assert ranked[0].candidate.own.latency_ms == 2.5
     await it.find(3, 5.0)
     assert sorted(asked) == [1, 2, 3], "who does not relay is not asked again at once, and who does need not be"
+    await it.close()
+
+
+async def test_a_neighbour_that_does_not_relay_yet_is_asked_again_soon_and_then_ever_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passed = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0], time=time.time)
+    monkeypatch.setattr("towpath.discovery.finder.time", clock)
+    asked = [0]
+
+    async def probe(peer: bytes, addresses: Sequence[str]) -> Probed:
+        asked[0] += 1
+        return Probed(asked[0] == 4, 1.0)
+
+    it = finder(probe=probe)
+    for wait_s, asked_by_then in ((0.0, 1), (4.0, 1), (2.0, 2), (9.0, 2), (2.0, 3), (19.0, 3), (2.0, 4)):
+        passed[0] += wait_s
+        it.take(found(1, "mdns", relays=False))
+        await it.search()
+        assert asked[0] == asked_by_then
+    assert numbers(it.ranked()) == {1}
     await it.close()
 
 

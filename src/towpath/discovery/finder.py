@@ -48,8 +48,8 @@ _EXPLORED: Final = 4
 """Relays that are measured after a search although nobody needs them yet."""
 _STALE_S: Final = 3600.0
 _PROBE_S: Final = 5.0
-_NO_RELAY_S: Final = 600.0
-_UNREACHED_S: Final = 10.0
+_NO_RELAY_S: Final = (5.0, 600.0)
+"""How long who did not relay is not asked again: at first, as it may just be starting, and at last."""
 _BLAME_S: Final = 60.0
 _SAVE_S: Final = 10.0
 _log = get_logger("discovery")
@@ -110,7 +110,7 @@ class Finder:
         self._clock = clock
         self._rng = random.Random() if rng is None else rng
         self._known: dict[bytes, _Entry] = {}
-        self._no_relay: dict[bytes, float] = {}
+        self._no_relay: dict[bytes, tuple[float, float]] = {}
         self._unsure: dict[bytes, float] = {}
         self._answered_at = float("-inf")
         self._probing: dict[bytes, asyncio.Task[None]] = {}
@@ -346,29 +346,30 @@ class Finder:
         _log.debug("source_asked", source=source.name, found=number)
 
     def _ask(self, found: Found) -> None:
-        now = time.monotonic()
-        known_until = self._no_relay.get(found.relay_id, now)
-        if self._probe is None or found.relay_id in self._probing or known_until > now:
+        until, _ = self._no_relay.get(found.relay_id, (0.0, 0.0))
+        if self._probe is None or found.relay_id in self._probing or until > time.monotonic():
             return
         if len(self._probing) < MOST_KNOWN:
             self._start_probe(self._find_out(self._probe, found), found.relay_id)
 
     async def _find_out(self, probe: Probe, found: Found) -> None:
         probed = Probed(False)
-        again_s = _NO_RELAY_S
         try:
             async with self._probe_slots, asyncio.timeout(_PROBE_S):
                 probed = await probe(found.relay_id, found.addresses)
         except (TowpathError, OSError) as error:
-            again_s = _UNREACHED_S
             _log.debug("probe_failed", peer=peer_id_to_text(found.relay_id), error=str(error))
         if probed.relays:
+            self._no_relay.pop(found.relay_id, None)
             self._learn(found)
             self.note(found.relay_id, Outcome.CONNECTED, probed.rtt_ms)
         else:
+            first_s, longest_s = _NO_RELAY_S
+            _, before_s = self._no_relay.pop(found.relay_id, (0.0, first_s / 2))
             while len(self._no_relay) >= MOST_KNOWN:
                 del self._no_relay[next(iter(self._no_relay))]
-            self._no_relay[found.relay_id] = time.monotonic() + again_s
+            wait_s = min(longest_s, 2 * before_s)
+            self._no_relay[found.relay_id] = (time.monotonic() + wait_s, wait_s)
 
     def _changed(self) -> None:
         if self._store is not None and self._saver is None and not self._closed:
