@@ -149,6 +149,7 @@ async def test_status_says_why_and_what_today_brought(run: Run) -> None:
     for part in (
         "dedicated",
         "relaying: relay mode is on",
+        "from outside  Not known.",
         "4.9 GB relayed, 17 circuits",
         "2 circuits, 3 reservations",
         "1 h 2 min",

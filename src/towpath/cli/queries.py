@@ -86,6 +86,7 @@ def status(*, data: Data = None, as_json: Json = False) -> None:
             ("in all", f"{quantity(found['bytes_relayed_total'])} relayed"),
             ("up for", duration(found["uptime_s"])),
             *(("listens at", address) for address in found["addresses"]),
+            *([("from outside", found["reachability_why"])] if found["addresses"] else []),
             *_client(found["client"]),
             ("peer id", found["peer_id"]),
             ("relay id", found["relay_id"]),

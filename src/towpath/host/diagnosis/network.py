@@ -50,7 +50,7 @@ def judge_network(settings: Settings, addresses: Iterable[Address]) -> Iterator[
         advice = (
             "the provider shares one IPv4 address among customers: ask for IPv6 or an address of your own"
             if carrier
-            else "let the router forward the port to this machine, then name the outside address in network.announce"
+            else "`towpath check` says whether others get through the router, and what to do if not"
         )
         yield warning("network", "none of the addresses is public, so others may not reach this relay", advice)
     elif all(a.version == 6 for a in public):
