@@ -65,7 +65,7 @@ class Chat(App[None]):
         """Begins."""
         self.query_one(Input).focus()
         self.run_worker(self._begin())
-        self.set_interval(0.5, self._draw_way)
+        self.query_one("#way").set_interval(0.5, self._draw_way)
         self._draw_way()
         self._draw_people()
 

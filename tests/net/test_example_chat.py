@@ -155,15 +155,31 @@ async def test_people_find_each_other_again_when_a_relay_dies(relays: Callable[[
         await bo.shows("what was that?")
 
 
-async def test_the_screen_says_which_relay_it_is_and_what_is_hidden(relays: Callable[[], Awaitable[Relay]]) -> None:
-    relay = await relays()
-    async with chatting("ada", [relay.address]) as ada, chatting("bo", [relay.address], ada.address) as bo:
+async def test_the_screens_say_by_which_way_and_that_the_address_is_hidden(
+    relays: Callable[[], Awaitable[Relay]],
+) -> None:
+    adas, bos = [(await relays()).address for _ in range(2)], [(await relays()).address for _ in range(2)]
+    async with chatting("ada", adas) as ada, chatting("bo", bos) as bo:
+        for screen, theirs in ((ada, adas), (bo, bos)):
+            await screen.shows("connected via", *(f"…{relay[-6:]}" for relay in theirs), "IP hidden ✓", on="way")
+        await bo.app.room.join(ada.address)
         await bo.shows("ada is here")
-        client = bo.app.node.status()["client"]
-        await bo.shows(relay.address[-6:], "IP hidden ✓" if client["ip_hidden"] else "IP not hidden", on="way")
-        await bo.shows(f"via …{relay.address[-6:]}", on="people")
+        await ada.shows("bo is here")
+        await bo.shows("IP hidden ✓", on="way")
+        (person,) = bo.app.room.people.values()
+        assert person.via in [relay.rpartition("/")[2] for relay in adas]
+        await bo.shows(f"via …{str(person.via)[-6:]}", on="people")
+        # A person is known by the one peer id, by whatever identity the way there was dialed.
+        assert list(ada.app.room.people) == [bo.app.node.peer_id]
         await ada.pilot.press("ctrl+y")
         assert ada.app.clipboard == ada.address
+
+
+async def test_the_screen_says_what_is_missing_for_a_hidden_address(relays: Callable[[], Awaitable[Relay]]) -> None:
+    relay = await relays()
+    async with chatting("ada", [relay.address]) as ada, chatting("bo", [relay.address], ada.address) as bo:
+        # The only relay there is knows where bo is, and now also whom bo talks with.
+        await bo.shows("IP not hidden", ada.app.node.peer_id[-6:], on="way")
 
 
 async def test_nothing_that_a_peer_says_steers_the_terminal(relays: Callable[[], Awaitable[Relay]]) -> None:
