@@ -6,15 +6,20 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.net.dht_speakers import Speaker, joined, network, reactors, speaker
 from tests.unit.nodes import descriptors, until
+from towpath._native.endpoint import Endpoint
+from towpath._native.reactor import Reactor
+from towpath.client.relaying import open_stream
 from towpath.dht.messages import KAD
 from towpath.discovery.shards import shard_key
-from towpath.errors import DhtError
+from towpath.errors import DhtError, StreamReset
+from towpath.stream import Stream
 
 pytestmark = pytest.mark.serial
 
@@ -97,8 +102,6 @@ async def test_a_killed_process_is_replaced_and_knows_what_was_known_and_publish
 
 async def test_many_idle_streams_do_not_keep_a_server_from_answering() -> None:
     async with network(2) as (a, b), reactors() as reactor, speaker(reactor, serve=False) as client:
-        from towpath.client.relaying import open_stream
-
         session = await client.endpoint.dial("127.0.0.1", a.port, a.endpoint.peer_id)
         idle = [await open_stream(session, KAD) for _ in range(16)]
         for stream in idle[:8]:
@@ -117,10 +120,80 @@ async def test_a_node_and_its_process_take_no_more_memory_than_promised() -> Non
     async with network(2) as (a, _):
         process = a.dht._process
         assert process is not None
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        resident = int(status.split("VmRSS:")[1].split()[0])
         # 175 MiB for both; a relay at rest has 45.
-        assert resident < (175 - 45) * 1024
+        assert resident(process.pid) < (175 - 45) * 1024
+
+
+async def test_a_flood_of_questions_costs_neither_memory_nor_the_answers_of_others() -> None:
+    async with network(2) as (a, b), reactors() as reactor:
+        process = a.dht._process
+        assert process is not None
+        began, used = time.monotonic(), processor_seconds(process.pid)
+        floods = [asyncio.create_task(flood(reactor, a)) for _ in range(8)]
+        try:
+            waited = 0.0
+            for seq in range(1, 11):
+                key, raw = b.advertisement(seq)
+                before = time.monotonic()
+                assert await b.dht.put(key, raw) == 1
+                assert await b.dht.get(key) == raw
+                waited = max(waited, time.monotonic() - before)
+                await asyncio.sleep(0.5)
+        finally:
+            for task in floods:
+                task.cancel()
+        counts = [count for count in await asyncio.gather(*floods) if count]
+        took = processor_seconds(process.pid) - used
+        print(
+            f"{sum(counts)} questions of {len(counts)} peers in {time.monotonic() - began:.1f} s, {took:.1f} s of a "
+            f"processor, {resident(process.pid) >> 10} MiB; others waited {waited:.2f} s at most"
+        )
+        assert resident(process.pid) < 120 * 1024
+        assert not a.told
+        assert a.dht._process is process
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> int:
+    """KiB."""
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
+
+
+async def flood(reactor: Reactor, at: Speaker) -> int:
+    """Asks as fast as it may, on as many streams as it may; how many questions went out until it was cancelled."""
+    endpoint = Endpoint(reactor, os.urandom(32))
+    count = 0
+    try:
+        session = await endpoint.dial("127.0.0.1", at.port, at.endpoint.peer_id)
+        streams = [Stream(await open_stream(session, KAD)) for _ in range(16)]
+
+        async def ask(stream: Stream) -> None:
+            nonlocal count
+            with contextlib.suppress(StreamReset):
+                while True:
+                    stream.write(question(count))
+                    await stream.drain()
+                    await stream.read()
+                    count += 1
+
+        await asyncio.gather(*map(ask, streams))
+    except asyncio.CancelledError:
+        pass
+    finally:
+        endpoint.close()
+        endpoint.abort()
+    return count
+
+
+def question(number: int) -> bytes:
+    """One of kad-dht's, of the larger ones: FIND_NODE (4) and GET_PROVIDERS (3) for keys nobody has."""
+    key = os.urandom(34)
+    body = bytes([0x08, 4 if number % 2 else 3, 0x12, len(key)]) + key + bytes([0xFA, 0x07, 0xFF, 0x3F]) + bytes(8191)
+    return (len(body) & 0x7F | 0x80).to_bytes() + (len(body) >> 7).to_bytes() + body
 
 
 async def test_a_stopped_dht_leaves_no_process_and_no_descriptor() -> None:

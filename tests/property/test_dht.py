@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import trio
+from fuzz.python.dht_request import check, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,12 @@ def test_what_is_no_message_is_refused_as_such(data: bytes) -> None:
     except ProtocolError:
         return
     assert without_seals(plain) == plain
+
+
+@given(st.one_of(st.sampled_from(seeds()), st.binary(max_size=300)), st.data())
+def test_no_message_of_a_peers_makes_the_server_fail(data: bytes, draw: st.DataObject) -> None:
+    at = draw.draw(st.integers(0, len(data)))
+    check(data[:at] + draw.draw(st.binary(max_size=8)) + data[at + draw.draw(st.integers(0, 8)) :])
 
 
 @given(st.binary(max_size=400))

@@ -27,15 +27,12 @@ LONELY_S: Final = 10.0
 TOLD_S: Final = 2.0
 """Between looks at whether the node must hear of a changed routing table."""
 TOLD: Final = 40
-NICENESS: Final = 5
-"""Relaying comes first."""
 _STALE_AT_ONCE: Final = 5
 
 
 def main(descriptor: int) -> None:
     """Runs on the inherited descriptor of a SEQPACKET socket until the node closes the other end."""
     hush()
-    os.nice(NICENESS)
     trio.run(_run, socket.socket(fileno=descriptor))
 
 
