@@ -21,8 +21,9 @@ from towpath.addresses import peer_id_to_bytes, to_text
 from towpath.client.reservations import HeldReservation
 from towpath.client.service import ClientService
 from towpath.discovery.composition import Discovery
-from towpath.errors import SettingsError, StoreInUse, TowpathError
+from towpath.errors import SettingsError, StoreInUse
 from towpath.events import EventHub
+from towpath.handlers import Handler, Handlers
 from towpath.identity import Identity, load_or_create
 from towpath.listening import Listeners
 from towpath.live_settings import NEXT_START, LiveSettings, differing
@@ -34,7 +35,6 @@ from towpath.store import Store
 from towpath.stream import Stream
 
 if TYPE_CHECKING:
-    from towpath._native.appstream import AppStream
     from towpath.discovery.records import Advertisement
     from towpath.discovery.selection import Ranked
 
@@ -44,7 +44,6 @@ STORE_FILE: Final = "towpath.db"
 _CLOSE_S: Final = 5.0
 """What stream handlers get to end when the node closes."""
 _log = get_logger("node")
-Handler = Callable[[Stream], Awaitable[None]]
 
 
 class Node:
@@ -61,7 +60,7 @@ class Node:
         self.events = EventHub()
         """What the owner is told; may be followed before the start."""
         self._data = None if data is None else Path(data)
-        self._handlers: dict[str, Handler] = {}
+        self._handlers = Handlers(self._spawn)
         self._tasks: set[asyncio.Task[None]] = set()
         self._reachable = reachable
         self._live = LiveSettings(self.settings, self._data)
@@ -102,8 +101,7 @@ class Node:
         now, relay = lambda: self.settings, (self._relay, relay_key)
         self._discovery = Discovery(now, self.store, self.events, self._reactor, relay, peer_key, throw_away)
         self._client = ClientService(self._peer, throw_away, now, self._discovery.guide, self.events, self._spawn)
-        for protocol in self._handlers:
-            self._serve(protocol)
+        self._handlers.serve_on(self._peer)
         self._listeners = Listeners(self._relay, self.relay_id)
         self._reachability = Reachability(
             self._relay, self.settings, lambda: self._listeners.addresses, self.events.publish, secret=relay_key.seed
@@ -382,32 +380,7 @@ class Node:
 
         An exception in it resets the stream; otherwise the handler closes it, or leaves that to others.
         """
-        if handler is None:
-            self._handlers.pop(protocol, None)
-        else:
-            self._handlers[protocol] = handler
-        if self._started:
-            self._serve(protocol)
-
-    def _serve(self, protocol: str) -> None:
-        handler = self._handlers.get(protocol)
-        self._peer.set_handler(protocol, None if handler is None else functools.partial(self._accept, handler))
-
-    def _accept(self, handler: Handler, native: AppStream) -> None:
-        self._spawn(self._handle(handler, Stream(native)))
-
-    async def _handle(self, handler: Handler, stream: Stream) -> None:
-        try:
-            await handler(stream)
-        except asyncio.CancelledError:
-            stream.reset()
-            raise
-        except TowpathError as error:
-            stream.reset()
-            _log.info("stream_ended", protocol=stream.protocol, error=str(error))
-        except Exception:  # noqa: BLE001 - the application's own, whatever it is; logged with its trace
-            stream.reset()
-            _log.exception("stream_handler_failed", protocol=stream.protocol)
+        self._handlers.set(protocol, handler)
 
     # --- reaching others -----------------------------------------------------------------------
 
