@@ -258,7 +258,9 @@ def _check_peer_id(raw: bytes, text: str | None = None) -> None:
     hashed = len(raw) == 34 and raw[0] == 0x12 and raw[1] == 0x20
     if not inlined and not hashed:
         shown = repr(text) if text is not None else f"{len(raw)} bytes"
-        raise AddressError(f"{shown} is not a peer id; one looks like 12D3KooW…")
+        looks = text is not None and text.startswith("12D3KooW")
+        hint = "a character is missing or wrong" if looks else "one looks like 12D3KooW…"
+        raise AddressError(f"{shown} is not a peer id; {hint}")
 
 
 def base58_encode(data: bytes) -> str:

@@ -147,3 +147,10 @@ def test_what_is_no_binary_address_is_refused(encoded: str) -> None:
 def test_what_is_no_peer_id_is_refused(text: str) -> None:
     with pytest.raises(AddressError):
         addresses.peer_id_to_bytes(text)
+
+
+def test_who_mistypes_a_peer_id_is_not_told_what_one_looks_like() -> None:
+    with pytest.raises(AddressError, match="a character is missing or wrong"):
+        addresses.peer_id_to_bytes("12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5S")
+    with pytest.raises(AddressError, match="one looks like 12D3KooW"):
+        addresses.peer_id_to_bytes("somebdy")

@@ -33,7 +33,7 @@ LIMITS: Final = {
 }
 """The word for each limit, and its setting."""
 _SAYS: Final = {
-    "rate": "Relay sockets are served at most at",
+    "rate": "Relayed at most at",
     "hour": "Relayed in an hour at most",
     "day": "Relayed in a day at most",
     "month": "Relayed in a month at most",

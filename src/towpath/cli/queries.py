@@ -92,7 +92,7 @@ def status(*, data: Data = None, as_json: Json = False) -> None:
             ("relay id", found["relay_id"]),
         ]
     )
-    if found["budget"]:
+    if found["budget"] and (found["mode"] != "client" or any(line["used"] for line in found["budget"])):
         print(f"\nUsed of the limits ({COUNTED}):")
         for line in budget_lines(found["budget"], columns(), signs(sys.stdout.encoding)):
             print(f"  {line}")

@@ -170,7 +170,8 @@ class _Run:
         held = node.held_relays()
         for relay in held:
             if relay not in self._held:
-                self._say("reserved", f"Friends can reach this node through {relay}.", relay=relay)
+                way = f"{relay}/p2p-circuit/p2p/{node.peer_id}"
+                self._say("reserved", f"Friends can reach this node at {way}", relay=relay)
         self._held = held
 
     def _say(self, event: str, sentence: str, **facts: str) -> None:
