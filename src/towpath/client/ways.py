@@ -117,7 +117,8 @@ class Plans:
 
     def _guesses(self) -> list[Way]:
         ranked = [way_of(relay, sure=False) for relay in self._guide.offers() if not relay.offer.bootstrap]
-        return [way for way in ranked if way.relay_id not in self._given][:GUESSES]
+        fresh = [way for way in ranked if way.relay_id not in self._given]
+        return self._fresh(fresh[:GUESSES], bootstrap=False)
 
     def _fresh(self, ways: Iterable[Way], *, bootstrap: bool) -> list[Way]:
         # Those not given before, whose turn it is.
