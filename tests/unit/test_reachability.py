@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,13 +14,20 @@ import pytest
 
 from tests.unit.nodes import loaded, until
 from towpath import Node, Settings
+from towpath._native.endpoint import Endpoint
+from towpath._native.reactor import Reactor
 from towpath.addresses import to_text
+from towpath.reachability import Reachability
 from towpath.reachability.networks import Place
 from towpath.reachability.policy import Candidate, Origin, Server, State, Vote
 from towpath.reachability.words import Finding, Known, sentence
 
 PUBLIC = [f"127.{n}.0.0/16" for n in range(1, 10)]
 """The networks of loopback that count as public; 127.0.0.1, from which everybody dials, does not."""
+
+
+PATIENCE = 20
+"""Seconds; each dial that is paid for waits up to three."""
 
 
 def settings(number: int, **more: Any) -> Settings:
@@ -55,7 +63,7 @@ async def test_the_majority_of_up_to_three_servers_confirms_an_address(count: in
 
         following = asyncio.create_task(follow())
         assert node.status()["reachability"] == "unknown"
-        await until(lambda: node.status()["reachability"] == "reachable")
+        await until(lambda: node.status()["reachability"] == "reachable", PATIENCE)
         report = await node.check()
         following.cancel()
         assert report["state"] == "reachable"
@@ -82,7 +90,7 @@ async def test_servers_that_are_named_later_are_asked_then() -> None:
     async with Node(settings(9)) as node, servers(2) as others:
         await node.check()
         await node.change_settings({"discovery.bootstrap": names(others)}, persist=False)
-        await until(lambda: node.status()["reachability"] == "reachable", 10)
+        await until(lambda: node.status()["reachability"] == "reachable", PATIENCE)
 
 
 async def test_an_announced_address_counts_and_needs_nobody() -> None:
@@ -135,10 +143,67 @@ async def test_it_is_looked_at_anew_when_relaying_is_switched_on_and_off() -> No
             await node.change_settings(
                 {"relay.mode": "cooperative", "network.listen": ["/ip4/127.9.0.1/tcp/0"]}, persist=False
             )
-            await until(lambda: node.status()["reachability"] == "reachable")
+            await until(lambda: node.status()["reachability"] == "reachable", PATIENCE)
             await node.change_settings({"relay.mode": "client", "network.listen": []}, persist=False)
             assert node.status()["reachability"] == "unknown"
             assert node._reachability.confirmed == ()
+
+
+@contextlib.asynccontextmanager
+async def watched(listening: list[str], known: list[str]) -> AsyncIterator[Reachability]:
+    """Reachability without a node: `listening` may change."""
+    reactor = Reactor(asyncio.get_running_loop())
+    endpoint = Endpoint(reactor, os.urandom(32))
+    endpoint.ask_identify = True
+    port = endpoint.listen("127.9.0.1", 0)
+    endpoint.listen("127.8.0.1", port)
+    listening.append(f"/ip4/127.9.0.1/tcp/{port}")
+    found = Reachability(endpoint, settings(9, discovery__bootstrap=known), lambda: listening, lambda *_, **__: None)
+    await found.start()
+    try:
+        yield found
+    finally:
+        await found.stop()
+        endpoint.close()
+        await asyncio.sleep(0)
+        endpoint.abort()
+        reactor.close()
+
+
+async def test_an_address_that_this_machine_loses_is_confirmed_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("towpath.reachability.watch._GLANCE_S", 0.05)
+    listening: list[str] = []
+    async with servers(2) as others, watched(listening, names(others)) as found:
+        await until(lambda: found.state is State.REACHABLE, PATIENCE)
+        states: list[tuple[State, int]] = []
+        found.changed = lambda: states.append((found.state, len(found.confirmed)))
+        listening[0] = listening[0].replace("127.9.", "127.8.")
+        await until(lambda: found.state is State.UNKNOWN, PATIENCE)
+        assert not found.confirmed
+        await until(lambda: found.state is State.REACHABLE, PATIENCE)
+        assert [to_text(address) for address in found.confirmed] == listening
+        assert (State.UNKNOWN, 0) in states
+
+
+async def test_a_confirmation_holds_while_there_is_nobody_to_ask() -> None:
+    listening: list[str] = []
+    async with contextlib.AsyncExitStack() as going:
+        others = await going.enter_async_context(servers(2))
+        async with watched(listening, names(others)) as found:
+            await until(lambda: found.state is State.REACHABLE, PATIENCE)
+            await going.aclose()
+            report = await found.check()
+            assert (report["state"], report["servers"]) == ("reachable", 0)
+
+
+async def test_a_confirmation_does_not_hold_against_those_who_say_no() -> None:
+    listening: list[str] = []
+    async with servers(2) as others, watched(listening, names(others)) as found:
+        await until(lambda: found.state is State.REACHABLE, PATIENCE)
+        found._endpoint.stop_listening()
+        report = await found.check()
+        assert (report["state"], found.confirmed) == ("unreachable", ())
+        assert "2 of 2 servers could not connect" in report["sentence"]
 
 
 # --- sentences -----------------------------------------------------------------------------------------------------

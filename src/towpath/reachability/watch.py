@@ -229,14 +229,18 @@ class Reachability:
                     self.changed()
 
     def _reconsider(self) -> None:
+        self._forget()
+        self._wake.set()
+
+    def _forget(self) -> None:
         # What was found out of addresses that are gone is no longer true, of others it is.
         wanted = self._wanted()
         self._conclude([finding for finding in self._findings if finding.candidate in wanted])
-        self._wake.set()
 
     async def _look(self) -> None:
         async with self._round:
             self._rounds.append(time.monotonic())
+            self._forget()
             wanted = self._wanted()
             if not wanted:
                 # Others must see this node before it can ask about what they saw.
