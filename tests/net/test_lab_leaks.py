@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.net.lab import Capture, Host, Household, Lab, RunningNode, Witness, World, capturing, eventually, light
 from tests.net.lab.services import echo, exchange, serving
 from tests.net.lab.witness import SETTINGS, forms_of
 from towpath.addresses import peer_id_to_bytes
 
 ALONE = {"discovery.mdns": "false", "discovery.dht": "false"} | SETTINGS
+TOGETHER = {"discovery.mdns": "false"} | SETTINGS
 SECRET = os.urandom(1 << 16)
 
 
@@ -65,7 +68,8 @@ class Scene:
 
 
 @contextlib.contextmanager
-def scene(directory: Path, relays: int, *, carrier: bool = True) -> Iterator[Scene]:
+def scene(directory: Path, relays: int, *, carrier: bool = True, dht: bool = False) -> Iterator[Scene]:
+    """Relays that are told to everybody or, with `dht`, one that is and others that find each other."""
     with Lab() as lab, contextlib.ExitStack() as stack:
         world = World(lab)
         people = []
@@ -74,16 +78,21 @@ def scene(directory: Path, relays: int, *, carrier: bool = True) -> Iterator[Sce
             place = directory / name
             place.mkdir()
             people.append(Person(name, home, home.host(name[0]), place))
-        nodes = []
+        nodes: list[RunningNode] = []
         for k in range(relays):
             place = directory / f"relay{k}"
             place.mkdir()
             environment = Witness(place / "witness").environment
             host = world.host(f"relay{k}")
-            nodes.append(
-                RunningNode(host, place, mode="dedicated", settings=ALONE, environment=environment, wait=False)
+            settings = ALONE if not dht else TOGETHER | {"network.announce": f"/ip4/{host.address}/tcp/4001"}
+            first = [nodes[0].address] if dht and nodes else []
+            node = RunningNode(
+                host, place, mode="dedicated", bootstrap=first, settings=settings, environment=environment, wait=False
             )
-        for node in nodes:
+            if dht and not nodes:
+                node.wait()
+            nodes.append(node)
+        for node in nodes[1:] if dht else nodes:
             node.wait()
         found = Scene(world, nodes, people[0], people[1])
         hosts = [world.core, *(host for p in people for host in (p.host, p.home.router))]
@@ -173,6 +182,49 @@ def test_hidden_peers_learn_nothing_of_each_others_place(tmp_path: Path) -> None
     for capture in found.captures[1:]:
         for person in (found.bob, found.carol):
             assert capture.partners(person.host.address) - person.places <= relays
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)
+def test_hidden_peers_who_find_each_other_by_id_learn_nothing_else(tmp_path: Path) -> None:
+    with scene(tmp_path, relays=6, dht=True) as found:
+        bob, carol = found.bob, found.carol
+        first = found.relays[0].address
+        running = [
+            RunningNode(
+                person.host,
+                person.directory,
+                bootstrap=[first],
+                settings=TOGETHER,
+                environment=person.witness().environment,
+            )
+            for person in (bob, carol)
+        ]
+        for node in running:
+            eventually("two reservations", lambda: len(reserved_by(found, node.peer_id)) >= 2, 90)  # noqa: B023
+            eventually("its address hidden", lambda: node.status()["client"]["ip_hidden"])  # noqa: B023
+        # Under the same id as the node that runs there.
+        for person, friend in ((bob, running[1]), (carol, running[0])):
+            ping = light(
+                person.host,
+                person.directory,
+                *("ping", friend.peer_id, "--count", "3", "--bootstrap", first),
+                settings=TOGETHER,
+                environment=person.witness().environment,
+            )
+            assert ping.rest(60)[0] == 0
+        assert bob.was_told(bob.home.address)
+        assert carol.was_told(carol.home.address)
+        for person, node in ((bob, running[0]), (carol, running[1])):
+            knowing = reserved_by(found, node.peer_id)
+            assert knowing
+            assert all(who_and_where(relay, person, node.peer_id) for relay in knowing)
+            others = [relay for relay in found.relays if relay not in knowing]
+            assert others
+            assert [leak for relay in others for leak in who_and_where(relay, person, node.peer_id)] == []
+        assert not [place for place in carol.places if bob.was_told(place)]
+        assert not [place for place in bob.places if carol.was_told(place)]
+    assert direct_packets(found) == 0
 
 
 def test_the_looks_find_who_dials_when_nothing_is_hidden(tmp_path: Path) -> None:

@@ -91,6 +91,12 @@ class Program:
             self._next = len(self._said)
         return self.process.wait(), lines
 
+    def tell(self, line: str) -> None:
+        """Writes a line to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+
     def kill(self) -> None:
         """Ends it at once (`kill -9`)."""
         self.process.kill()
