@@ -189,8 +189,8 @@ def test_candidates_are_public_few_and_seen_twice(
         else:
             witnesses = {network_of(s.witness) for s in seen if s.place.ip == place.ip}
             assert len(witnesses - {network_of(place.ip)}) >= 2
-            named = {s.place.port for s in seen if s.place.ip == place.ip and s.inbound}
-            assert place.port in named or any(place.port == own.port for own in listening)
+            by = {network_of(s.witness) for s in seen if s.place == place and s.inbound}
+            assert len(by) >= 2 or any(place.port == own.port for own in listening)
 
 
 def test_one_network_is_no_witness_of_an_address() -> None:
@@ -201,9 +201,24 @@ def test_one_network_is_no_witness_of_an_address() -> None:
     two = [*one, Sighting(ipaddress.ip_address("1.2.1.1"), ours, inbound=False)]
     (found,) = candidates(listening, [], two, public)
     assert found == (Place(ours.ip, 4001), Origin.OBSERVED)
-    three = [*two, Sighting(ipaddress.ip_address("1.3.1.1"), Place(ours.ip, 4444), inbound=True)]
-    (found,) = candidates(listening, [], three, public)
-    assert found == (Place(ours.ip, 4444), Origin.OBSERVED)
+    inside = Place(ours.ip, 4444)
+    three = [*two, Sighting(ipaddress.ip_address("1.3.1.1"), inside, inbound=True)]
+    assert candidates(listening, [], three, public) == [found]
+    four = [*three, Sighting(ipaddress.ip_address("1.4.1.1"), inside, inbound=True)]
+    assert candidates(listening, [], four, public) == [found, (inside, Origin.OBSERVED)]
+
+
+@given(
+    st.lists(places, max_size=3), sightings, few_v4, st.lists(st.builds(Sighting, few_v4, few_places, st.booleans()))
+)
+def test_one_network_takes_no_candidate_away(
+    listening: list[Place], seen: list[Sighting], liar: Ip, lies: list[Sighting]
+) -> None:
+    # But by crowding: there are only so many, and one more may be among them.
+    before = candidates(listening, [], seen, public)
+    told = [lie._replace(witness=liar) for lie in lies]
+    after = candidates(listening, [], [*seen, *told], public)
+    assert len(after) == CANDIDATES or set(before) <= set(after)
 
 
 # --- servers and votes ---------------------------------------------------------------------------------------------

@@ -105,21 +105,24 @@ def candidates(
 ) -> list[Candidate]:
     """Public addresses worth a question, the likeliest first.
 
-    An address that was only seen counts once two networks saw it; a witness in the network it tells of does not count.
+    An address that was only seen counts once two networks saw it, with the ports that are listened on and those that
+    two networks came in by; a witness in the network it tells of does not count.
     """
     found = [Candidate(place, Origin.OWN) for place in listening if public(place.ip)]
     found += [Candidate(place, Origin.MAPPED) for place in mapped if public(place.ip)]
     seen: dict[Ip, set[Network]] = {}
-    ports: dict[Ip, dict[int, None]] = {}
+    reached: dict[Place, set[Network]] = {}
     for witness, place, inbound in sightings:
         if public(place.ip) and network_of(witness) != network_of(place.ip):
             seen.setdefault(place.ip, set()).add(network_of(witness))
             if inbound:
-                ports.setdefault(place.ip, {})[place.port] = None
+                reached.setdefault(place, set()).add(network_of(witness))
     for ip, networks in sorted(seen.items(), key=lambda item: -len(item[1])):
         if len(networks) >= _WITNESSES:
-            guesses = ports.get(ip) or dict.fromkeys(p.port for p in listening if p.ip.version == ip.version)
-            found += [Candidate(Place(ip, port), Origin.OBSERVED) for port in guesses]
+            # The port that one peer names takes no other's place: it may lie.
+            guesses = [Place(ip, own.port) for own in listening if own.ip.version == ip.version]
+            named = [place for place, by in reached.items() if place.ip == ip and len(by) >= _WITNESSES]
+            found += [Candidate(place, Origin.OBSERVED) for place in (*guesses, *named)]
     first: dict[Place, Candidate] = {}
     for candidate in found:
         first.setdefault(candidate.place, candidate)
