@@ -198,7 +198,8 @@ def _greeting(settings: Settings, data: Path, node: Node) -> str:
     if node.listen_addresses:
         lines += ["It listens at", *(f"  {address}" for address in node.listen_addresses)]
     if not mode.relays and not settings.discovery.bootstrap:
-        lines.append("It knows no relay yet: name one with --bootstrap /ip4/ADDRESS/tcp/PORT/p2p/ID.")
+        looks = "It looks for relays nearby" if settings.discovery.mdns else "It knows no relay yet"
+        lines.append(f"{looks}; name one elsewhere with --bootstrap /ip4/ADDRESS/tcp/PORT/p2p/ID.")
     if not mode.relays:
         lines.append("To relay for others, start it with --mode cooperative or --mode dedicated.")
     option = "" if data == data_directory(None) else f" --data {data}"

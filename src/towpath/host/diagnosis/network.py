@@ -38,9 +38,11 @@ def judge_network(settings: Settings, addresses: Iterable[Address]) -> Iterator[
     yield ok("network", f"addresses: {', '.join(map(str, mine))}")
     if not settings.relay.mode.relays:
         if not settings.discovery.bootstrap:
+            near = settings.discovery.mdns and settings.client.use_volunteer_relays
             yield warning(
                 "network",
-                "this node knows no relay",
+                "no relay is named to begin with"
+                + (", so only relays on the local network and those used before are found" if near else ""),
                 "name one: `towpath config set discovery.bootstrap /ip4/ADDRESS/tcp/PORT/p2p/ID`",
             )
     elif settings.network.announce:
