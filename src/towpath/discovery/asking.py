@@ -33,16 +33,21 @@ _GRACE_S: Final = 0.3
 
 
 class Asking:
-    """`make()` gives an endpoint with a fresh key; `offers()` relays that could be asked, best first."""
+    """`make()` gives an endpoint with a fresh key; `offers()` relays that could be asked, best first.
+
+    Relays that `avoided(relay_id)` are left alone. The identity lasts as long as one of its connections does.
+    """
 
     def __init__(
         self,
         make: Callable[[], Endpoint],
         offers: Callable[[], Sequence[RelayOffer]],
+        avoided: Callable[[bytes], bool],
         rng: random.Random | None = None,
     ) -> None:
         self._make = make
         self._offers = offers
+        self._avoided = avoided
         self._rng = rng or random.Random()
         self._endpoint: Endpoint | None = None
         self._dialer: Dialer | None = None
@@ -61,17 +66,15 @@ class Asking:
         if self._dialer is None or self._endpoint is None:
             return []
         sessions = [peer.sessions[-1] for peer in self._endpoint.peers.values() if peer.sessions]
-        return [asked_on(self._dialer, session) for session in sessions if _answers(session)]
+        usable = [session for session in sessions if _answers(session) and not self._avoided(session.peer_id)]
+        return [asked_on(self._dialer, session) for session in usable]
 
-    async def ready(self, avoiding: Callable[[bytes], bool] = lambda _: False) -> None:
-        """Returns when two relays can be asked, or shortly after one can, or when none can be had.
-
-        Relays that `avoiding(relay_id)` are taken only when there are no others.
-        """
+    async def ready(self) -> None:
+        """Returns when two relays can be asked, or shortly after one can, or when none can be had."""
         if len(self.relays()) >= ASKED:
             return
-        if self._getting_ready is None or self._getting_ready.done():
-            self._getting_ready = asyncio.create_task(self._get_ready(avoiding), name="relays to ask")
+        if not self._preparing or self._getting_ready is None:
+            self._getting_ready = asyncio.create_task(self._get_ready(), name="relays to ask")
         await asyncio.shield(self._getting_ready)
 
     async def close(self) -> None:
@@ -84,16 +87,15 @@ class Asking:
             self._endpoint.abort()
             self._endpoint = self._dialer = None
 
-    async def _get_ready(self, avoiding: Callable[[bytes], bool]) -> None:
-        offers = [offer for offer in self._offers() if offer.offer.relay_id not in self._useless]
-        wanted = [offer for offer in offers if not avoiding(offer.offer.relay_id)]
-        have = {relay.relay_id for relay in self.relays()}
-        tried = [offer for offer in wanted if offer.offer.relay_id not in have][:_TRIED]
+    async def _get_ready(self) -> None:
+        have = {relay.relay_id for relay in self.relays()} | self._useless
+        fresh = [offer for offer in self._offers() if offer.offer.relay_id not in have]
+        tried = [offer for offer in fresh if not self._avoided(offer.offer.relay_id)][:_TRIED]
         self._rng.shuffle(tried)
         connecting = {asyncio.create_task(self._connect(offer)) for offer in tried}
         loop = asyncio.get_running_loop()
         until = loop.time() + _CONNECT_S
-        graced = bool(have)
+        graced = bool(self.relays())
         try:
             while connecting and len(self.relays()) < ASKED and loop.time() < until:
                 _, connecting = await asyncio.wait(
@@ -133,6 +135,14 @@ class Asking:
 
     def _ended(self, session: Session, _why: str) -> None:
         self._happened(session)
+        endpoint = self._endpoint
+        if endpoint is not None and not endpoint.connections and not self._preparing:
+            endpoint.close()
+            self._endpoint = self._dialer = None
+
+    @property
+    def _preparing(self) -> bool:
+        return self._getting_ready is not None and not self._getting_ready.done()
 
 
 def asked_on(dialer: Dialer, session: Session) -> ControlRelay:

@@ -97,7 +97,7 @@ class Discovery:
         self.guide = Guided(
             self.finder, self.bootstrap, Share(store), self._look_up, self._public, lambda: self.client.near()
         )
-        self._asking = Asking(throw_away, self.guide.offers)
+        self._asking = Asking(throw_away, self.guide.offers, self._avoids)
         self._lookups = Lookups(self._asked, wrong=lambda relay_id: self.guide.note(relay_id, "failed"))
         self.presence = Presence(
             self._endpoint,
@@ -285,10 +285,13 @@ class Discovery:
 
     async def _ready(self) -> None:
         if self._settings().client.hide_ip or not self._ours():
-            await self._asking.ready(self._holds)
+            await self._asking.ready()
 
-    def _holds(self, relay_id: bytes) -> bool:
-        return any(peer_id_to_bytes(held.relay_id) == relay_id for held in self.client.held)
+    def _avoids(self, relay_id: bytes) -> bool:
+        # It knows us, and with a connection under another id it would know that one, too.
+        return self._settings().client.hide_ip and any(
+            peer_id_to_bytes(held.relay_id) == relay_id for held in self.client.held
+        )
 
     async def _look_up(self, target: bytes) -> PeerRecord | None:
         try:
