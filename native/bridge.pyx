@@ -12,6 +12,7 @@ from towpath._native.appstream cimport AppStream
 from towpath._native.core cimport (
     TP_YAMUX_WINDOW, tp_bytequeue_drop, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push, tp_bytequeue_size,
 )
+from towpath._native.negotiate cimport Proposing
 from towpath._native.reactor cimport HEADROOM, Pollable
 from towpath._native.session cimport Handler, Stream
 from towpath._native.system cimport (
@@ -43,6 +44,12 @@ cdef class Side(Handler):
 
     cdef void on_gone(self, Stream s) noexcept:
         self.bridge.stream_gone()
+
+    cdef void on_selected(self, Stream s, bint selected) noexcept:
+        if selected:
+            self.bridge.watch()
+        else:
+            self.bridge.stream_gone()
 
     cdef void on_timer(self) noexcept:
         # The process takes nothing, and the memory is needed elsewhere (Reactor.hold).
@@ -192,6 +199,7 @@ cdef class Bridge(Pollable):
         self.close_socket()
         if s is not None:
             s.reset()
+            self.stream = None         # while its protocol was being agreed on, nobody told so
         self.finish()
 
     cdef void close_socket(self) noexcept:
@@ -238,8 +246,9 @@ cdef class Bridge(Pollable):
 def splice(AppStream a not None, int fd, uint64_t idle_ms=60000):
     """Lets a stream and a connected, non-blocking Unix socket carry on one another's bytes from now on. Both are the
     bridge's; nobody may wait at the AppStream. `on_end`, set afterwards, is called once nothing is left of either;
-    after idle_ms without a byte both end. OSError when the socket cannot be watched: then it is closed and the stream
-    reset."""
+    after idle_ms without a byte both end. The stream's protocol need not be agreed on yet: what the socket brings
+    follows the proposal at once, and if the other side does not speak it both end. OSError when the socket cannot be
+    watched: then it is closed and the stream reset."""
     cdef Bridge b = Bridge.__new__(Bridge)
     cdef Side side = Side.__new__(Side)
     cdef Stream s = a.stream
@@ -262,7 +271,10 @@ def splice(AppStream a not None, int fd, uint64_t idle_ms=60000):
     b.stream = s
     b.side = side
     side.bridge = b
-    s.handler = side
+    if a.opener is None:
+        s.handler = side
+    else:
+        (<Proposing>s.handler).then = side
     b.reactor.arm(b, idle_ms)
     if tp_bytequeue_size(&a.inbox):
         b.take(tp_bytequeue_head(&a.inbox), tp_bytequeue_size(&a.inbox))

@@ -260,7 +260,7 @@ class Providers(LibraryProviders):
 
 
 class Table(RoutingTable):
-    """Holds peers that agreed to the protocol, or said that they serve it, and nobody else (HEARSAY).
+    """Holds peers that answered, or said that they serve, and nobody else (HEARSAY).
 
     Only the bucket around us is split; in a full one a peer stays while it was heard of in the last hour (SPLIT).
     """
@@ -319,7 +319,7 @@ class Routing(PeerRouting):
     async def find_closest_peers_network(
         self, target_key: bytes, count: int = BUCKET_SIZE, settle_s: float = SETTLE_S, ask: Question | None = None
     ) -> list[ID]:
-        """The servers closest to a key that agreed to the protocol, the closest first.
+        """The servers closest to a key that answered, the closest first.
 
         `ask` is what each is asked, FIND_NODE by default; it returns whom the server named.
         """
@@ -447,9 +447,10 @@ class Kad(KadDHT):
         self.peer_routing: Routing = Routing(host, self.routing_table)
         self.value_store: Values = Values(host, validator)
         self.provider_store: Providers = Providers(host, self.peer_routing)
-        host.proved = self._proved
+        host.answered = self._answered
+        host.failed = self.routing_table.remove_peer
 
-    async def _proved(self, peer_id: ID) -> None:
+    def _answered(self, peer_id: ID) -> None:
         self.routing_table.admit(peer_id, self._host.get_peerstore().of(peer_id))
 
     async def put(self, key: str, value: bytes) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import trio
@@ -20,7 +21,7 @@ _MAX_ADDRESS: Final = 160
 OPEN_S: Final = 4.0
 """For the connection and the stream: a peer further away than that is no use in a look-up."""
 ANSWER_S: Final = 3.0
-FAILED_S: Final = 30.0
+FAILED_S: Final = 15.0
 """After a failure a peer is not tried again for so long."""
 
 
@@ -114,19 +115,21 @@ class Host:
         self._mine: list[Multiaddr] = []
         self._failed: OrderedDict[ID, float] = OrderedDict()
         self._answered: OrderedDict[ID, float] = OrderedDict()
-        self.proved: Callable[[ID], Awaitable[None]] = _nothing
-        """Awaited with each peer that turned out to serve: it agreed to the protocol."""
+        self.answered: Callable[[ID], object] = _nothing
+        """Called with each peer that answered, so it serves."""
+        self.failed: Callable[[ID], object] = _nothing
+        """Called with each that could not be reached, does not serve, or did not answer."""
 
     def is_at(self, addresses: Iterable[bytes]) -> None:
         """Where the node is from now on: binary multiaddrs."""
         self._mine = readable(addresses)
 
     def answered_at(self, peer_id: ID) -> float:
-        """When it last agreed to the protocol, in trio time; -inf: not that we remember."""
+        """When it last answered, in trio time; -inf: not that we remember."""
         return self._answered.get(peer_id, float("-inf"))
 
     def failed_lately(self, peer_id: ID) -> bool:
-        """Was there no stream to be had to it a moment ago?"""
+        """Did it not answer, or was there no stream to be had to it, a moment ago?"""
         return trio.current_time() - self._failed.get(peer_id, float("-inf")) < FAILED_S
 
     def forgive(self, peer_id: ID) -> None:
@@ -162,12 +165,18 @@ class Host:
             with trio.fail_after(OPEN_S):
                 stream = await self._link.open(peer_id.to_bytes(), self.protocol, self._places.of(peer_id))
         except (NoStream, trio.TooSlowError):
-            _note(self._failed, peer_id)
+            self._told(peer_id, False)
             raise
-        _note(self._answered, peer_id)
-        self._failed.pop(peer_id, None)
-        await self.proved(peer_id)
-        return Exchange(stream, peer_id, trio.current_time() + ANSWER_S)
+        return Exchange(stream, peer_id, trio.current_time() + ANSWER_S, functools.partial(self._told, peer_id))
+
+    def _told(self, peer_id: ID, answered: bool) -> None:
+        if answered:
+            _note(self._answered, peer_id)
+            self._failed.pop(peer_id, None)
+            self.answered(peer_id)
+        else:
+            _note(self._failed, peer_id)
+            self.failed(peer_id)
 
 
 def _note(times: OrderedDict[ID, float], peer_id: ID) -> None:
@@ -177,5 +186,5 @@ def _note(times: OrderedDict[ID, float], peer_id: ID) -> None:
         times.popitem(last=False)
 
 
-async def _nothing(peer_id: ID) -> None:
+def _nothing(peer_id: ID) -> None:
     pass

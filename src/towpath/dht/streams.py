@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Final
 
@@ -120,19 +121,22 @@ def without_seals(data: bytes) -> bytes:
 class Exchange:
     """A stream on which we ask: what py-libp2p writes goes out as one message when it reads or closes.
 
-    `by` is the trio time by which all must be done: a peer that does not answer costs that long and no longer.
+    `by` is the trio time by which all must be done: a peer that does not answer costs that long and no longer. `told`
+    hears whether it answered, in the protocol.
     """
 
     metric_send_channel = None
 
-    def __init__(self, stream: trio.SocketStream, peer_id: ID, by: float) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, peer_id: ID, by: float, told: Callable[[bool], None] = lambda answered: None
+    ) -> None:
+        self._told = told
         self.muxed_conn = SimpleNamespace(peer_id=peer_id)
         self._in = Buffered(stream)
         self._out = bytearray()
         self._by = by
         self._answer: bytes | None = None
         """What is left of the one message that answers."""
-        self.answered = False
 
     async def write(self, data: bytes) -> None:
         """Queues."""
@@ -141,11 +145,22 @@ class Exchange:
     async def read(self, n: int | None = None) -> bytes:
         """Bytes of the answer; b"" at its end. trio.TooSlowError when it is late."""
         if self._answer is None:
-            with trio.fail_at(self._by):
-                await self._flush()
-                answer = await read_message(self._in, MAX_ANSWER, max(0.0, self._by - trio.current_time()))
-            self._answer = b"" if answer is None else frame(without_seals(answer))
-            self.answered = answer is not None
+            self._answer = b""
+            answered = False
+            try:
+                with trio.fail_at(self._by):
+                    await self._flush()
+                    answer = await read_message(self._in, MAX_ANSWER, max(0.0, self._by - trio.current_time()))
+                if answer is not None:
+                    self._answer = frame(without_seals(answer))
+                    answered = True
+            except trio.Cancelled:
+                # Somebody else was faster: no reason to think ill of this one.
+                answered = True
+                raise
+            finally:
+                if not answered or self._answer:
+                    self._told(answered)
         data = self._answer if n is None else self._answer[:n]
         self._answer = self._answer[len(data) :]
         return data

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from towpath import addresses
+from towpath._native.appstream import open_stream
 from towpath._native.bridge import Bridge, splice
-from towpath.client.relaying import open_stream
 from towpath.dht.messages import (
     KAD,
     PUBLIC_KAD,
@@ -322,10 +322,14 @@ class Dht:
                 session = self._endpoint.session_of(wanted.peer_id)
                 if session is None or session.via:
                     session = await self._dial(wanted.peer_id, wanted.addresses)
-                stream = await open_stream(session, wanted.protocol)
+            opened = open_stream(session, wanted.protocol)
+            if opened is None:
+                raise DhtError("the connection is closed")
         except (TowpathError, OSError, TimeoutError):
             process.say(Failed(wanted.number))
             return
+        # The question follows the proposal at once: whether the peer speaks the protocol, its answer tells.
+        stream = opened[0]
         if process is not self._process:
             stream.reset()
             return

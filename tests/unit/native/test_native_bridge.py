@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.unit.native.pair import Pair, pair
-from tests.unit.nodes import descriptors, until
+from tests.unit.nodes import ECHO, descriptors, until
 from towpath._native.appstream import AppStream
+from towpath._native.appstream import open_stream as open_native
 from towpath._native.bridge import Bridge, splice
 from towpath.client.relaying import open_stream
 from towpath.errors import StreamReset
@@ -279,3 +280,57 @@ async def test_many_that_ended_in_every_way_leave_no_descriptor() -> None:
             s.bridges.clear()
         assert descriptors() == before
         await until(lambda: s.both.there.reactor.held == 0)
+
+
+async def test_what_the_process_says_follows_the_proposal_at_once() -> None:
+    async with pair() as both:
+        session = await both.connect()
+        opened = open_native(session, ECHO)
+        assert opened is not None
+        here, end = socket.socketpair()
+        here.setblocking(False)
+        end.setblocking(False)
+        with end:
+            bridge = splice(opened[0], here.detach())
+            await asyncio.get_running_loop().sock_sendall(end, b"question")
+            end.shutdown(socket.SHUT_WR)
+            assert await receive(end, 100) == b"question"
+            await until(lambda: bridge.ended)
+
+
+async def test_a_protocol_that_is_not_spoken_ends_both() -> None:
+    async with pair() as both:
+        session = await both.connect()
+        for speaks in (True, False):
+            opened = open_native(session, "/nobody/speaks/this")
+            assert opened is not None
+            here, end = socket.socketpair()
+            here.setblocking(False)
+            end.setblocking(False)
+            with end:
+                bridge = splice(opened[0], here.detach())
+                ended = asyncio.Event()
+                bridge.on_end = ended.set
+                if speaks:
+                    await asyncio.get_running_loop().sock_sendall(end, bytes(1000))
+                assert await receive(end, 1) == b""
+                await ended.wait()
+
+
+async def test_a_bridge_may_be_closed_or_lost_while_its_protocol_is_agreed_on() -> None:
+    async with pair() as both:
+        session = await both.connect()
+        for lost in (False, True):
+            opened = open_native(session, ECHO)
+            assert opened is not None
+            here, end = socket.socketpair()
+            here.setblocking(False)
+            end.setblocking(False)
+            with end:
+                bridge = splice(opened[0], here.detach())
+                if lost:
+                    session.abort()
+                else:
+                    bridge.close()
+                assert bridge.ended
+                assert await receive(end, 1) == b""
