@@ -16,6 +16,7 @@ import pytest
 from dbus_fast import PropertyAccess
 from dbus_fast.aio import MessageBus
 from dbus_fast.service import ServiceInterface, dbus_property
+from structlog.testing import capture_logs
 
 from tests.tools import require
 from tests.unit.nodes import loaded, until
@@ -200,9 +201,7 @@ def no_bus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_bus")
-async def test_without_a_bus_it_is_looked_at_and_said_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_without_a_bus_it_is_looked_at_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [Verdict(True, "on battery"), Verdict(False, "on mains")]
     looked = 0
 
@@ -212,28 +211,24 @@ async def test_without_a_bus_it_is_looked_at_and_said_once(
         return seen[looked % 2]
 
     monkeypatch.setattr(BatterySource, "look", look)
-    async with started(BatterySource(look_s=0.005)):
-        await until(lambda: looked > 6)
-    assert capsys.readouterr().out.count("source_missing") == 1
+    with capture_logs() as logged:
+        async with started(BatterySource(look_s=0.005)):
+            await until(lambda: looked > 6)
+    assert [entry["event"] for entry in logged] == ["source_missing"]
 
 
 @pytest.mark.usefixtures("no_bus")
 async def test_where_nothing_can_be_seen_the_machine_is_in_use_and_the_network_free(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(IdleSource, "look", lambda _: None)
-    async with started(IdleSource()) as used, started(MeteredSource()) as metered:
-        await asyncio.sleep(0)
-        assert used.source.verdict().blocks
-        assert not metered.source.verdict().blocks
-        heard = ""
-
-        def both_said() -> bool:
-            nonlocal heard
-            heard += capsys.readouterr().out
-            return heard.count("source_missing") == 2
-
-        await until(both_said)
+    with capture_logs() as logged:
+        async with started(IdleSource()) as used, started(MeteredSource()) as metered:
+            await asyncio.sleep(0)
+            assert used.source.verdict().blocks
+            assert not metered.source.verdict().blocks
+            await until(lambda: [entry["event"] for entry in logged] == ["source_missing"] * 2)
+    heard = " ".join(entry["note"] for entry in logged)
     assert "counts as in use" in heard
     assert "counts as not metered" in heard
 
