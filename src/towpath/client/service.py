@@ -205,6 +205,9 @@ class ClientService:
 
     def _session_ended(self, session: Session, why: str) -> None:
         self._observed.pop(session, None)
+        if session.peer_id not in self.endpoint.peers and (self.dialer, session.peer_id) in self._watched:
+            self._watched.discard((self.dialer, session.peer_id))
+            self.dialer.control.unwatch(session.peer_id, self._relay_said)
         for held in self.held:
             held.session_ended(session)
 

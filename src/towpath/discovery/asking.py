@@ -35,7 +35,8 @@ _GRACE_S: Final = 0.3
 class Asking:
     """`make()` gives an endpoint with a fresh key; `offers()` relays that could be asked, best first.
 
-    Relays that `avoided(relay_id)` are left alone. The identity lasts as long as one of its connections does.
+    Relays that `avoided(relay_id)` are left alone; `failed(relay_id)` is told of those not reached. The identity lasts
+    as long as one of its connections does.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Asking:
         make: Callable[[], Endpoint],
         offers: Callable[[], Sequence[RelayOffer]],
         avoided: Callable[[bytes], bool],
+        failed: Callable[[bytes], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
         self._make = make
         self._offers = offers
         self._avoided = avoided
+        self._failed = failed
         self._rng = rng or random.Random()
         self._endpoint: Endpoint | None = None
         self._dialer: Dialer | None = None
@@ -113,6 +116,7 @@ class Asking:
         try:
             session = await dialer.connect(*map(parse, offer.addresses))
         except (TowpathError, OSError):
+            self._failed(offer.offer.relay_id)
             return
         if session.protocols is None and not session.closed:
             await self._told.setdefault(session, asyncio.Event()).wait()

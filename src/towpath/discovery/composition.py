@@ -97,7 +97,7 @@ class Discovery:
         self.guide = Guided(
             self.finder, self.bootstrap, Share(store), self._look_up, self._public, lambda: self.client.near()
         )
-        self._asking = Asking(throw_away, self.guide.offers, self._avoids)
+        self._asking = Asking(throw_away, self.guide.offers, self._avoids, lambda one: self.guide.note(one, "failed"))
         self._lookups = Lookups(self._asked, wrong=lambda relay_id: self.guide.note(relay_id, "failed"))
         self.presence = Presence(
             self._endpoint,
