@@ -94,7 +94,7 @@ def test_a_volunteer_behind_a_router_learns_that_nobody_reaches_it(internet: Int
     internet.add_relays(3)
     home = internet.world.home("home")
     node = internet.volunteer(home.host("inside"))
-    eventually("it knows", lambda: node.status()["reachability"] == "unreachable")
+    eventually("it knows", lambda: node.status()["reachability"] == "unreachable", 90)
     report = internet.check(node)
     (row,) = report["addresses"]
     # Three networks saw the router's address; the port is a guess.
@@ -111,7 +111,7 @@ def test_a_volunteer_gets_a_port_of_its_router_and_gives_it_back(internet: Inter
     router = router_of(home, [speaks], internet.files / "router.log")
     node = internet.volunteer(inside, network__port_mapping="true")
     assert dict(router.next())["given"] == {"4001": [inside.address, 4001]}
-    eventually("others reach it", lambda: is_reachable(node))
+    eventually("others reach it", lambda: is_reachable(node), 60)
     report = internet.check(node)
     (row,) = [row for row in report["addresses"] if row["reached"]]
     assert (row["address"], row["origin"]) == (f"/ip4/{home.address}/tcp/4001", "mapped")
@@ -135,5 +135,5 @@ def test_a_port_of_a_router_behind_another_leads_nowhere_and_that_is_said(intern
     router = router_of(home, [PCP], internet.files / "router.log")
     node = internet.volunteer(inside, network__port_mapping="true")
     router.next()
-    eventually("it knows", lambda: node.status()["reachability"] == "unreachable")
+    eventually("it knows", lambda: node.status()["reachability"] == "unreachable", 90)
     assert "its own address, 100.64.1.2, is behind a second router" in internet.check(node)["sentence"]
