@@ -29,7 +29,7 @@ from towpath.settings.values import HostPort
 
 __all__ = ["open_", "share"]
 
-RESERVE_TIMEOUT: Final = 20.0
+RESERVE_TIMEOUT: Final = 15.0
 
 
 def share(

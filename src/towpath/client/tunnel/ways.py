@@ -98,6 +98,7 @@ class Ways:
         self._tell = changed
         self._news: tuple[str, ...] = ()
         self._refused: Refused | None = None
+        self._fault: BaseException | None = None
         self._rests: dict[str, tuple[int, float]] = {}
         """By relay id: failures in a row, and until when it is not tried again."""
         self._tried_at: dict[str, float] = {}
@@ -136,6 +137,8 @@ class Ways:
         if not self.up:
             self._rest_no_longer_than(began)
         while not self.up:
+            if self._fault is not None:
+                raise self._fault
             tried = not self._trying and all(
                 self._tried_at.get(relay, 0.0) >= began - _FRESH_S for relay in self._known()
             )
@@ -184,8 +187,15 @@ class Ways:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            # Nothing of what is expected to fail: whoever waits shall not wait for ever.
+            self._fault = fault
+            self._note()
 
     def note(self) -> None:
         """Somebody may have to be left, or may stay after all (see `lasts`)."""
