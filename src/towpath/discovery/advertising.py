@@ -47,6 +47,7 @@ CHANGE_S: Final = 30.0
 LOOK_S: Final = 60.0
 """How often the load is looked at; whatever else changes is told."""
 _RETRY_S: Final = (5.0, 300.0)
+_BEGINNING: Final = 3
 _GOODBYE_S: Final = 2.0
 _KEPT: Final = "advertisement"
 _log = get_logger("discovery")
@@ -290,7 +291,9 @@ class Advertiser:
             least, most = _RETRY_S
             wait = min(most, least * 2.0 ** min(self._failures - 1, 10)) * (0.5 + 0.5 * self._rng.random())
             self.problem = str(error) or "it took too long"
-            _log.info("advertising_failed", error=self.problem, next_try_s=round(wait, 1))
+            # The first times are those of a DHT that is only beginning.
+            say = _log.info if self._failures > _BEGINNING else _log.debug
+            say("advertising_failed", error=self.problem, next_try_s=round(wait, 1))
         return wait
 
     async def _act(self) -> float:

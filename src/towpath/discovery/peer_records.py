@@ -325,8 +325,9 @@ class HeldRecords:
         except TowpathError as error:
             why = str(error)
         if why:
-            _log.info("record_not_published", error=why, tries=tries + 1)
-            if tries + 1 < _TRIES and not self._closed:
+            last = tries + 1 >= _TRIES
+            (_log.info if last else _log.debug)("record_not_published", error=why, tries=tries + 1)
+            if not last and not self._closed:
                 loop = asyncio.get_running_loop()
                 before = self._later.pop(peer_id, None)
                 if before is not None:
