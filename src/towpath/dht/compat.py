@@ -32,10 +32,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import trio
+from google.protobuf.message import DecodeError
 from libp2p.abc import IHost
-from libp2p.kad_dht.common import BUCKET_SIZE, format_time_rfc3339
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.kad_dht.common import BUCKET_SIZE, PROTOCOL_ID, format_time_rfc3339
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
-from libp2p.kad_dht.pb.kademlia_pb2 import Record
+from libp2p.kad_dht.pb.kademlia_pb2 import Message, Record
 from libp2p.kad_dht.peer_routing import PeerRouting
 from libp2p.kad_dht.provider_store import ProviderStore as LibraryProviders
 from libp2p.kad_dht.routing_table import KBucket, RoutingTable
@@ -46,8 +48,11 @@ from libp2p.peer.peerinfo import PeerInfo
 from libp2p.records.ipns import IPNSValidator
 from libp2p.records.pubkey import PublicKeyValidator
 from libp2p.records.validator import NamespacedValidator, Validator
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from towpath.dht.host import Host, readable
+from towpath.dht.link import NoStream
+from towpath.dht.streams import MAX_ANSWER, ProtocolError, frame
 from towpath.discovery import records
 from towpath.discovery.provider_store import ProviderStore
 
@@ -63,6 +68,8 @@ SETTLE_S: Final = 0.7
 """After the closest have answered, how long others are waited for; also after a first value or provider."""
 PUBLISH_SETTLE_S: Final = 3.0
 """The same where as many as possible shall be told: nobody waits for it."""
+ASKED: Final = 8
+"""Servers that answer when something is looked for, of the 20 that are told."""
 CLOSEST: Final = 3
 STALE_S: Final = 3600
 
@@ -241,13 +248,36 @@ class Providers(LibraryProviders):
         enough = Enough(count)
         enough.have(len(found))
 
-        async def ask(peer: ID) -> None:
-            for one in (await self._get_providers_from_peer_with_closers(peer, key))[0]:
+        async def ask(peer: ID, key: bytes) -> list[ID]:
+            named, closer = await self._ask(peer, key)
+            for one in named:
                 found.setdefault(one.peer_id, one)
             enough.have(len(found))
+            return closer
 
-        await _each(await self.peer_routing.find_closest_peers_network(key), ask, enough)
+        with enough.scope:
+            await self.peer_routing.find_closest_peers_network(key, count=ASKED, ask=ask)
         return list(found.values())[:count]
+
+    async def _ask(self, peer: ID, key: bytes) -> tuple[list[PeerInfo], list[ID]]:
+        # Whom a server names as providers, and as closer to the key.
+        try:
+            stream = await self.host.new_stream(peer, [PROTOCOL_ID])
+        except (NoStream, trio.TooSlowError):
+            return [], []
+        try:
+            await stream.write(frame(Message(type=Message.MessageType.GET_PROVIDERS, key=key).SerializeToString()))
+            answer = Message.FromString(await read_varint_prefixed_bytes_limited(stream, MAX_ANSWER))
+        except (BaseLibp2pError, ProtocolError, DecodeError, trio.BrokenResourceError, trio.TooSlowError):
+            return [], []
+        finally:
+            await stream.close()
+        closer = []
+        for one in answer.closerPeers:
+            if one.id:
+                closer.append(ID(one.id))
+                self.host.get_peerstore().add_addrs(closer[-1], readable(one.addrs), 0)
+        return [PeerInfo(ID(one.id), readable(one.addrs)) for one in answer.providerPeers if one.id], closer
 
     async def _republish_provider_records(self) -> None:
         """Who provides tells it again in time."""
@@ -400,7 +430,7 @@ class _LookUp:
 
 
 class Enough:
-    """When to stop asking: at once with `wanted`, and SETTLE_S after the first."""
+    """When to stop looking: at once with `wanted`, and SETTLE_S after the first."""
 
     def __init__(self, wanted: int) -> None:
         self._wanted = wanted
@@ -416,17 +446,16 @@ class Enough:
             self.scope.cancel()
 
 
-async def _each(peers: Sequence[ID], ask: Callable[[ID], Awaitable[None]], enough: Enough | None = None) -> None:
+async def _each(peers: Sequence[ID], ask: Callable[[ID], Awaitable[None]]) -> None:
     room = trio.CapacityLimiter(AT_ONCE)
 
     async def one(peer: ID) -> None:
         async with room:
             await ask(peer)
 
-    with enough.scope if enough is not None else trio.CancelScope():
-        async with trio.open_nursery() as nursery:
-            for peer in peers:
-                nursery.start_soon(one, peer)
+    async with trio.open_nursery() as nursery:
+        for peer in peers:
+            nursery.start_soon(one, peer)
 
 
 # --- the DHT ------------------------------------------------------------------------------------
@@ -495,7 +524,7 @@ class Kad(KadDHT):
 
         with enough.scope:
             await self.peer_routing.find_closest_peers_network(
-                raw, ask=lambda peer, key: self._get(peer, key, consider)
+                raw, count=ASKED, ask=lambda peer, key: self._get(peer, key, consider)
             )
         return best
 
