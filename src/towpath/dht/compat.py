@@ -41,7 +41,6 @@ from libp2p.kad_dht.pb.kademlia_pb2 import Message, Record
 from libp2p.kad_dht.peer_routing import PeerRouting
 from libp2p.kad_dht.provider_store import ProviderStore as LibraryProviders
 from libp2p.kad_dht.routing_table import KBucket, RoutingTable
-from libp2p.kad_dht.utils import sort_peer_ids_by_distance
 from libp2p.kad_dht.value_store import ValueStore
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
@@ -52,6 +51,7 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from towpath.dht.host import Host, readable
 from towpath.dht.link import NoStream
+from towpath.dht.look_up import AT_ONCE, CLOSEST, SETTLE_S, Enough, LookUp, Question
 from towpath.dht.streams import MAX_ANSWER, ProtocolError, frame
 from towpath.discovery import records
 from towpath.discovery.provider_store import ProviderStore
@@ -61,16 +61,10 @@ __all__ = ["ASKER", "Kad", "Namespaces", "Providers", "Values", "hush", "public_
 ASKER: contextvars.ContextVar[bytes] = contextvars.ContextVar("asker", default=b"")
 """The address prefix of the peer whose message is being handled."""
 
-AT_ONCE: Final = 10
-MOST_QUERIES: Final = 80
-"""Of one look-up, whatever peers name."""
-SETTLE_S: Final = 0.7
-"""After the closest have answered, how long others are waited for; also after a first value or provider."""
 PUBLISH_SETTLE_S: Final = 3.0
 """The same where as many as possible shall be told: nobody waits for it."""
 ASKED: Final = 8
 """Servers that answer when something is looked for, of the 20 that are told."""
-CLOSEST: Final = 3
 STALE_S: Final = 3600
 
 
@@ -335,10 +329,6 @@ def _subnet_of(info: PeerInfo) -> str | None:
     return _subnet_key(info)
 
 
-Question = Callable[[ID, bytes], Awaitable[list[ID]]]
-"""To a server, about a key; whom it named."""
-
-
 class Routing(PeerRouting):
     """Look-ups that keep ten questions under way and wait for nobody in particular (ROUNDS)."""
 
@@ -353,7 +343,7 @@ class Routing(PeerRouting):
 
         `ask` is what each is asked, FIND_NODE by default; it returns whom the server named.
         """
-        look_up = _LookUp(self._host, target_key, count, ask or self.find_node, settle_s)
+        look_up = LookUp(self._host, target_key, count, ask or self.find_node, settle_s)
         known = self.routing_table.find_local_closest_peers(target_key, count)
         if len(known) < CLOSEST:
             known = [*known, *self._host.get_peerstore().peer_ids()]
@@ -362,88 +352,6 @@ class Routing(PeerRouting):
     async def find_node(self, peer: ID, key: bytes) -> list[ID]:
         """Whom a server names, as close to a key of 50 bytes at most."""
         return await self._query_peer_for_closest(peer, key)
-
-
-class _LookUp:
-    def __init__(self, host: Host, key: bytes, count: int, ask: Question, settle_s: float) -> None:
-        self._settle_s = settle_s
-        self._host = host
-        self._key = key
-        self._count = count
-        self._ask = ask
-        self._begun = trio.current_time()
-        self._heard: set[ID] = {host.get_id()}
-        self._waiting: list[ID] = []
-        self._under_way: set[ID] = set()
-        self._answered: list[ID] = []
-        self._left = MOST_QUERIES
-        self._changed = trio.Event()
-
-    async def run(self, known: list[ID]) -> list[ID]:
-        self._hear(known)
-        async with trio.open_nursery() as nursery:
-            while True:
-                while self._waiting and len(self._under_way) < AT_ONCE and self._left and self._wanted():
-                    peer = self._waiting.pop(0)
-                    self._under_way.add(peer)
-                    self._left -= 1
-                    nursery.start_soon(self._query, peer)
-                if not self._under_way:
-                    break
-                changed = self._changed = trio.Event()
-                with trio.move_on_after(self._settle_s if self._settled() else float("inf")) as patience:
-                    await changed.wait()
-                if patience.cancelled_caught:
-                    break
-            nursery.cancel_scope.cancel()
-        return self._answered[: self._count]
-
-    def _hear(self, peers: list[ID]) -> None:
-        new = [peer for peer in dict.fromkeys(peers) if peer not in self._heard and not self._host.failed_lately(peer)]
-        self._heard.update(new)
-        self._waiting = sort_peer_ids_by_distance(self._key, [*self._waiting, *new])[: 4 * self._count]
-
-    def _wanted(self) -> bool:
-        # Is the next one closer than the farthest that is to be found?
-        if len(self._answered) < self._count:
-            return True
-        last = self._answered[self._count - 1]
-        return sort_peer_ids_by_distance(self._key, [self._waiting[0], last])[0] != last
-
-    def _settled(self) -> bool:
-        # Have the closest of all that were heard of answered?
-        if len(self._answered) < CLOSEST:
-            return False
-        pending = [*self._under_way, *self._waiting[:1]]
-        best = sort_peer_ids_by_distance(self._key, [*self._answered[:CLOSEST], *pending])[:CLOSEST]
-        return best == self._answered[:CLOSEST] or not self._waiting
-
-    async def _query(self, peer: ID) -> None:
-        try:
-            found = await self._ask(peer, self._key)
-            if self._host.answered_at(peer) >= self._begun:
-                self._answered = sort_peer_ids_by_distance(self._key, [*self._answered, peer])
-            self._hear(found)
-        finally:
-            self._under_way.discard(peer)
-            self._changed.set()
-
-
-class Enough:
-    """When to stop looking: at once with `wanted`, and SETTLE_S after the first."""
-
-    def __init__(self, wanted: int) -> None:
-        self._wanted = wanted
-        self._first = float("inf")
-        self.scope = trio.CancelScope()
-
-    def have(self, count: int) -> None:
-        """So many were found by now."""
-        if count and self._first == float("inf"):
-            self._first = trio.current_time()
-            self.scope.deadline = self._first + SETTLE_S
-        if count >= self._wanted:
-            self.scope.cancel()
 
 
 async def _each(peers: Sequence[ID], ask: Callable[[ID], Awaitable[None]]) -> None:

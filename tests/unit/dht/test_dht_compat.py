@@ -12,7 +12,8 @@ from libp2p.peer.id import ID
 
 from tests.unit.dht.library import LOOPBACK, Anything, silent_closer, some_id
 from tests.unit.dht.ours import Ours, answers, ours
-from towpath.dht.compat import ASKER, MOST_QUERIES, Kad, Namespaces, Values
+from towpath.dht.compat import ASKER, Kad, Namespaces, Values
+from towpath.dht.look_up import MOST_QUERIES
 from towpath.dht.messages import KAD, Opened
 from towpath.dht.serving import Pace, Server
 from towpath.dht.streams import Request
