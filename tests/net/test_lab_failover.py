@@ -132,7 +132,14 @@ def test_a_gibibyte_outlives_three_killed_relays_and_two_silent_ones(tmp_path: P
     assert max(silences) <= SILENT_S
 
 
-@pytest.mark.parametrize(("trouble", "allowed"), [(paused, KILLED_S), (moved_dialer, SILENT_S)])
+@pytest.mark.parametrize(
+    ("trouble", "allowed"),
+    [
+        (paused, KILLED_S),
+        pytest.param(moved_dialer, SILENT_S, marks=pytest.mark.full),
+        (moved_sharer, SILENT_S),
+    ],
+)
 def test_a_transfer_goes_on(tmp_path: Path, trouble: Trouble, allowed: float) -> None:
     with transfer(tmp_path, SHORT_LINE, 12 << 20, relays=3) as scene:
         (stall,) = stalls(scene, [trouble])

@@ -24,7 +24,7 @@ def peer(language: str) -> list[str]:
         missing(str(error))
 
 
-@pytest.mark.parametrize("language", ["go", "js"])
+@pytest.mark.parametrize("language", ["go", pytest.param("js", marks=pytest.mark.full)])
 def test_a_client_finds_a_relay_in_the_dht_and_is_called_through_it(tmp_path: Path, language: str) -> None:
     command = peer(language)
     with Lab() as lab:

@@ -10,7 +10,7 @@ from tests.net.lab.services import echo, exchange, serving
 from tests.net.lab.world import Nat
 
 ALONE = {"discovery.mdns": "false", "discovery.dht": "false"}
-PIECE = os.urandom(1 << 19)
+PIECE = os.urandom(1 << 17)
 
 
 @pytest.mark.parametrize(
