@@ -337,7 +337,7 @@ class Node:
         Returns `held_relays()` as soon as two stand, or a second after one does; NoRelaysAvailable when none does in
         time, with what each relay answered.
         """
-        self._discovery.guide.take_bootstrap(relays)
+        self._discovery.guide.name(relays)
         return await self._client.hold(timeout)
 
     def held_relays(self) -> list[str]:

@@ -46,6 +46,7 @@ class Guided:
         self._look_up = look_up
         self._public = public
         self._near = near
+        self._named: set[bytes] = set()
         self._ranked: list[RelayOffer] = []
         self._ranked_at = float("-inf")
 
@@ -54,11 +55,20 @@ class Guided:
         now = time.monotonic()
         if now - self._ranked_at > _FRESH_S:
             ranked = self._finder.ranked(Avoiding(near=self._near()))
-            self._ranked = [
-                _offer(one) for one in ranked if one.candidate.addresses and (one.usable or _to_begin_with(one))
-            ]
+            self._ranked = [self._offer(one) for one in ranked if one.candidate.addresses and self._may_be_asked(one)]
             self._ranked_at = now
         return self._ranked
+
+    def _offer(self, one: Ranked) -> RelayOffer:
+        candidate = one.candidate
+        relay_id = candidate.relay_id
+        begin = _to_begin_with(one) and relay_id not in self._named
+        return RelayOffer(
+            Offer(relay_id, candidate.networks, candidate.family, float(one.score), begin), candidate.addresses
+        )
+
+    def _may_be_asked(self, one: Ranked) -> bool:
+        return one.usable or _to_begin_with(one) or one.candidate.relay_id in self._named
 
     def changed(self) -> None:
         """Something new is known; the next question is answered by it."""
@@ -119,6 +129,15 @@ class Guided:
         self._finder.note(relay_id, Outcome(outcome), rtt_s * 1000 if rtt_s else None)
         self.changed()
 
+    def name(self, relays: Sequence[str]) -> None:
+        """The user names these relays: they are tried however they did so far, and are none to begin with only."""
+        for text in relays:
+            address = parse(text)
+            if address.peer_id is not None and not address.circuit:
+                self._named.add(address.peer_id)
+                self._finder.take(Found(address.peer_id, usable_addresses(address.peer_id, [text]), "cache"))
+        self.changed()
+
     def take_bootstrap(self, entries: Sequence[str]) -> None:
         """Knows the bootstrap relays of the settings at once, as far as they need no resolving."""
         for text in entries:
@@ -134,9 +153,3 @@ class Guided:
 
 def _to_begin_with(one: Ranked) -> bool:
     return one.candidate.source == "bootstrap"
-
-
-def _offer(one: Ranked) -> RelayOffer:
-    candidate = one.candidate
-    offer = Offer(candidate.relay_id, candidate.networks, candidate.family, float(one.score), _to_begin_with(one))
-    return RelayOffer(offer, candidate.addresses)
