@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import signal
 import time
@@ -194,6 +195,14 @@ def question(number: int) -> bytes:
     key = os.urandom(34)
     body = bytes([0x08, 4 if number % 2 else 3, 0x12, len(key)]) + key + bytes([0xFA, 0x07, 0xFF, 0x3F]) + bytes(8191)
     return (len(body) & 0x7F | 0x80).to_bytes() + (len(body) >> 7).to_bytes() + body
+
+
+async def test_without_py_libp2p_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    async with reactors() as reactor:
+        with pytest.raises(OSError, match=r"pip install 'towpath\[dht\]'"):
+            async with speaker(reactor):
+                pass
 
 
 async def test_a_stopped_dht_leaves_no_process_and_no_descriptor() -> None:

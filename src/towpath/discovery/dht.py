@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib.util
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath._native.session import Session
 
-__all__ = ["Dht"]
+__all__ = ["Dht", "DhtMissing"]
 
 ASK_S: Final = 10.0
 OPEN_S: Final = 5.0
@@ -61,6 +62,10 @@ PUBLISHED: Final = 4096
 _MAX_LISTENS: Final = 8
 _MAX_ADDRESS: Final = 160
 _contacts = msgspec.msgpack.Decoder(list[Contact])
+
+
+class DhtMissing(DhtError, OSError):
+    """py-libp2p is not installed, so there is no DHT to be had."""
 
 
 class Dht:
@@ -112,7 +117,12 @@ class Dht:
         return self._process is not None
 
     async def start(self) -> None:
-        """OSError when the process cannot be started; later deaths are mended here."""
+        """OSError when the process cannot be started, DhtMissing when it would have nothing to run.
+
+        Later deaths are mended here.
+        """
+        if importlib.util.find_spec("libp2p") is None:
+            raise DhtMissing("py-libp2p is not installed; pip install 'towpath[dht]', or set discovery.dht to false")
         await self._begin()
         for protocol in self._protocols:
             self._endpoint.set_handler(protocol, self._accept)
