@@ -275,6 +275,7 @@ async def test_a_service_is_reached_through_the_relay_alone(
         assert rows[0]["bytes_in"] > len(big)
         full = await ask(start, "circuits", "--full", "--data", tmp_path / "relay")
         ids = await ask(start, "id", "--data", tmp_path / "b")
+        assert (await sharer.event("peer_connected"))["peer"] == ids["peer_id"]
         assert full[0]["peer"] != ids["peer_id"], "the relay knows address and id of who dials"
         assert rows[0]["peer"] != full[0]["peer"]
         assert rows[0]["peer"].endswith(full[0]["peer"][-4:])
@@ -295,6 +296,9 @@ async def test_a_ticket_survives_restarts_of_the_sharer(
         _, near = await open_(start, ticket, "--data", tmp_path / "b")
         assert await shouted(near, b"one") == b"ONE"
         await sharer.end(signal.SIGINT)
+        late = await start("open", ticket, "--data", tmp_path / "c")
+        assert await late.end() == 1
+        assert "the sharer is not there; check that `share` still runs" in await late.errors()
         sharer, again = await share(start, relay[1], at, "--data", tmp_path / "a")
         assert again == ticket
         assert await shouted(near, b"two") == b"TWO"

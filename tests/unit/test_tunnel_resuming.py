@@ -58,6 +58,27 @@ async def test_a_transfer_goes_on_through_another_relay_each_time_its_own_is_kil
         assert closed["sent"] == closed["received"] == len(data)
 
 
+async def test_many_connections_go_on_together_and_keep_to_themselves() -> None:
+    async with Tunnel(echo) as tunnel:
+        await until_ways(tunnel, *RELAYS[:2])
+        half_way = asyncio.Barrier(51)
+
+        async def one(number: int) -> bool:
+            data = os.urandom(300_000)
+            async with connected(tunnel) as (reader, writer):
+                writer.write(data[:1000])
+                got = await reader.readexactly(1000)
+                await half_way.wait()
+                writer.write(data[1000:])
+                writer.write_eof()
+                return got + await reader.read(-1) == data
+
+        carried = [asyncio.create_task(one(number)) for number in range(50)]
+        await half_way.wait()
+        tunnel.node.kill(RELAYS[0])
+        assert all(await asyncio.gather(*carried))
+
+
 async def test_a_relay_that_falls_silent_is_given_up_and_its_circuit_with_it() -> None:
     async with Tunnel(echo) as tunnel, connected(tunnel) as (reader, writer):
         await until_ways(tunnel, *RELAYS[:2])
