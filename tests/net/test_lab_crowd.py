@@ -36,19 +36,12 @@ def crowd(directory: Path, relays: int, clients: int) -> list[int]:
         host = world.host("first")
         announced = {"network.announce": f"/ip4/{host.address}/tcp/4001"}
         first = RunningNode(host, directory / "first", mode="dedicated", settings=IN_WORLD | announced)
-        nodes = [
-            RunningNode(
-                world.host(f"relay{k}"),
-                directory / f"relay{k}",
-                mode="dedicated",
-                bootstrap=[first.address],
-                settings=IN_WORLD,
-                wait=False,
-            )
-            for k in range(relays)
-        ]
-        for node in nodes:
-            node.wait()
+        nodes: list[RunningNode] = []
+        for k in range(relays):
+            place = directory / f"relay{k}"
+            host = world.host(f"relay{k}")
+            node = RunningNode(host, place, mode="dedicated", bootstrap=[first.address], settings=IN_WORLD)
+            nodes.append(node)
         for node in nodes:
             eventually("a relay published", lambda: published(node), PUBLISHED_S)  # noqa: B023
         # Somebody was here before, and so the one that they are told of has looked around.

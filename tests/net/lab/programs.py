@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from tests.net.lab.namespaces import Host
 from tests.net.lab.world import PUBLIC
-from towpath.control.client import ask
+from towpath.control.client import change
 from towpath.errors import TowpathError
 
-_READY_S: Final = 30.0
+_READY_S: Final = 60.0
+_ANSWER_S: Final = 60.0
+"""Twenty nodes that start on one machine keep it busy for a while."""
 
 Said = Mapping[str, Any]
 
@@ -196,12 +198,12 @@ class RunningNode:
 
     def status(self) -> dict[str, Any]:
         """What `towpath status --json` shows."""
-        found: dict[str, Any] = ask(self.data, "/v1/status")
+        found: dict[str, Any] = change(self.data, "GET", "/v1/status", timeout=_ANSWER_S)
         return found
 
     def rows(self, what: str) -> list[dict[str, Any]]:
         """What `towpath circuits`, `peers`, `relays` or `reservations` show."""
-        found: list[dict[str, Any]] = ask(self.data, f"/v1/{what}")
+        found: list[dict[str, Any]] = change(self.data, "GET", f"/v1/{what}", timeout=_ANSWER_S)
         return found
 
     def kill(self) -> None:
