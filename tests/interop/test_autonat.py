@@ -16,8 +16,9 @@ from towpath._native.autonat import Autonat
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
 from towpath.addresses import parse, peer_id_to_text, to_bytes
+from towpath.internet import PublicAddresses
 from towpath.reachability.asking import ask, servers_of
-from towpath.reachability.networks import place_of, public_by
+from towpath.reachability.networks import place_of
 from towpath.reachability.policy import Vote
 from towpath.reachability.serving import Serving
 
@@ -36,7 +37,9 @@ class Ours:
         self.endpoint = Endpoint(reactor, os.urandom(32))
         self.endpoint.ask_identify = True
         self.granted: list[int] = []
-        serving = Serving(public_by(["127.0.0.0/8"]), lambda _: True, random.Random(1), time.monotonic)
+        serving = Serving(
+            PublicAddresses(["127.0.0.0/8"]).__contains__, lambda _: True, random.Random(1), time.monotonic
+        )
 
         def decide(peer_id: bytes, remote: bytes, addresses: list[bytes]) -> int | tuple[int, str, int, int, int]:
             verdict = serving.decide(peer_id, remote, addresses)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from towpath._native.endpoint import pack_remote
 from towpath.addresses import peer_id_to_text, to_bytes
-from towpath.reachability.networks import Ip, Place, network_of, place_of, public_by
+from towpath.internet import PublicAddresses
+from towpath.reachability.networks import Ip, Place, network_of, place_of
 from towpath.reachability.policy import (
     CANDIDATES,
     SERVERS,
@@ -39,7 +40,7 @@ ips: st.SearchStrategy[Ip] = st.one_of(v4, v6, few_v4)
 ports = st.integers(1, 65535)
 places = st.builds(Place, ips, ports)
 few_places = st.builds(Place, few_v4, st.sampled_from([4001, 4002]))
-public = public_by([])
+public = PublicAddresses().__contains__
 
 
 def server_at(number: int, ip: Ip) -> Server:
@@ -87,8 +88,8 @@ def test_ways_around_are_not_public() -> None:
                  "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "64:ff9b::a00:1", "2002:a00:1::1",
                  "2001:0:a00:1::1", "ff02::1"):  # fmt: skip
         assert not public(ipaddress.ip_address(text)), text
-    assert public_by(["127.0.0.0/8"])(ipaddress.ip_address("127.0.0.1"))
-    assert not public_by(["127.0.0.0/8"])(ipaddress.ip_address("::1"))
+    assert PublicAddresses(["127.0.0.0/8"]).__contains__(ipaddress.ip_address("127.0.0.1"))
+    assert not PublicAddresses(["127.0.0.0/8"]).__contains__(ipaddress.ip_address("::1"))
 
 
 # --- serving -------------------------------------------------------------------------------------------------------

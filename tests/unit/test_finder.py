@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.unit.relays import NOW, advertisement, relay_id, signed
-from towpath.discovery.candidates import Found, Outcome, PublicAddresses, usable_addresses
+from towpath.discovery.candidates import Found, Outcome, usable_addresses
 from towpath.discovery.dht_source import DhtSource
 from towpath.discovery.finder import HEAD_START_S, SETTLE_S, Finder, Probed
 from towpath.discovery.records import NO_CAPACITY
 from towpath.discovery.selection import Avoiding, diverse
 from towpath.errors import DialError
+from towpath.internet import PublicAddresses
 from towpath.store import Store
 
 

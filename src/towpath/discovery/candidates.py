@@ -26,7 +26,6 @@ __all__ = [
     "Found",
     "Measured",
     "Outcome",
-    "PublicAddresses",
     "blamed",
     "ip_addresses",
     "networks",
@@ -67,8 +66,6 @@ _NOWHERE: Final = tuple(
     )
 )
 
-
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -247,31 +244,6 @@ def networks(addresses: tuple[str, ...]) -> frozenset[str]:
         for ip in ip_addresses(addresses)
         if not any(ip in network for network in _NOWHERE if network.version == ip.version)
     )
-
-
-class PublicAddresses:
-    """Which IP addresses are the Internet's: those that are, and those of `ranges` (`network.public_ranges`)."""
-
-    def __init__(self, ranges: Iterable[str] = ()) -> None:
-        self._ranges = [ipaddress.ip_network(text, strict=False) for text in ranges]
-
-    def __contains__(self, host: object) -> bool:
-        try:
-            ip = ipaddress.ip_address(str(host))
-        except ValueError:
-            return False  # a name may lead anywhere
-        if ip.version == 6:
-            ip = _ipv4_behind(ip) or ip
-        if any(ip in network for network in self._ranges if network.version == ip.version):
-            return True
-        return ip.is_global and not ip.is_multicast
-
-
-def _ipv4_behind(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    # Mapped, 6to4 and NAT64: where a packet for it ends.
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(ip.packed[-4:])
-    return ip.ipv4_mapped or ip.sixtofour
 
 
 def usable_addresses(

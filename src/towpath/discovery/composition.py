@@ -16,7 +16,7 @@ from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes
 from towpath.discovery.advertising import AdvertFacts, load_step
 from towpath.discovery.asking import Asking, asked_on
 from towpath.discovery.bootstrap import Bootstrap, Share
-from towpath.discovery.candidates import Found, PublicAddresses
+from towpath.discovery.candidates import Found
 from towpath.discovery.dht_source import DhtSource
 from towpath.discovery.finder import Finder, Probed
 from towpath.discovery.guiding import Guided
@@ -28,6 +28,7 @@ from towpath.discovery.reading import read_shards
 from towpath.discovery.records import Capacity, peer_key, read_peer_record
 from towpath.discovery.selection import Avoiding
 from towpath.errors import AddressError, TowpathError
+from towpath.internet import PublicAddresses
 from towpath.log import get_logger
 from towpath.relay.modes import State
 from towpath.settings import RelayMode

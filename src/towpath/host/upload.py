@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from towpath._native.linequality import LineWatch
+from towpath.internet import PublicAddresses
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
@@ -45,7 +46,7 @@ class UploadWatch:
         self._best = best
         self._relayed = relayed
         self._seen = seen
-        self._public = [ipaddress.ip_network(prefix, strict=False) for prefix in public]
+        self._public = PublicAddresses(public)
         self._window_s = window_s
         self._timer: asyncio.Handle | None = None
         self._since = (0.0, 0)
@@ -86,9 +87,8 @@ class UploadWatch:
             self._seen(rate)
 
 
-def is_public(remote: bytes, public: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()) -> bool:
-    """Is the IP address of a binary multiaddr one of the Internet's, or in one of these prefixes?"""
+def is_public(remote: bytes, public: PublicAddresses) -> bool:
+    """Is the IP address of a binary multiaddr one of these?"""
     if len(remote) < 5:
         return False
-    address = ipaddress.ip_address(remote[1:17] if len(remote) >= 17 else remote[1:5])
-    return address.is_global or any(address in network for network in public)
+    return ipaddress.ip_address(remote[1:17] if len(remote) >= 17 else remote[1:5]) in public

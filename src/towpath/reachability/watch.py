@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from towpath._native.autonat import Autonat
 from towpath.addresses import peer_id_to_text, to_bytes
+from towpath.internet import PublicAddresses
 from towpath.log import get_logger
 from towpath.reachability.asking import ask, meet, servers_of, sighting_of
-from towpath.reachability.networks import Network, Place, network_of, place_of, public_by
+from towpath.reachability.networks import Network, Place, network_of, place_of
 from towpath.reachability.policy import (
     SERVERS,
     Candidate,
@@ -88,7 +89,7 @@ class Reachability:
         self._told = told
         self._secret = hashlib.blake2b(secret, digest_size=32, person=b"port mapping").digest()
         self._chance = chance or random.Random()
-        self._public = public_by(settings.network.public_ranges)
+        self._public = PublicAddresses(settings.network.public_ranges).__contains__
         self._serving = Serving(self._public, _routed, self._chance, time.monotonic)
         self._autonat: Autonat | None = None
         self._mapping: PortMapping | None = None
@@ -120,7 +121,7 @@ class Reachability:
     def apply(self, settings: Settings) -> None:
         """Goes by these settings, and by what is listened on now."""
         self._settings = settings
-        self._public = public_by(settings.network.public_ranges)
+        self._public = PublicAddresses(settings.network.public_ranges).__contains__
         self._serving.public = self._public
         if not self._started:
             return

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from towpath.host.diagnosis.finding import Finding, ok, problem, warning
+from towpath.internet import PublicAddresses
 from towpath.settings import Settings
 
 __all__ = ["check_network", "judge_network"]
@@ -33,8 +34,8 @@ def judge_network(settings: Settings, addresses: Iterable[Address]) -> Iterator[
     if not mine:
         yield problem("network", "this machine has no address but loopback", "connect it to a network")
         return
-    ranges = [ipaddress.ip_network(text) for text in settings.network.public_ranges]
-    public = [a for a in mine if a.is_global or any(a.version == r.version and a in r for r in ranges)]
+    internet = PublicAddresses(settings.network.public_ranges)
+    public = [a for a in mine if a in internet]
     yield ok("network", f"addresses: {', '.join(map(str, mine))}")
     if not settings.relay.mode.relays:
         if not settings.discovery.bootstrap:

@@ -1,0 +1,38 @@
+"""Which IP addresses are the Internet's: the one rule by which strangers' words may make a node dial. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["PublicAddresses"]
+
+_CARRY_IPV4: Final = tuple(
+    ipaddress.IPv6Network(text)
+    for text in ("::ffff:0:0/96", "2002::/16", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32")
+)
+"""IPv6 that leads to the IPv4 address inside: mapped, 6to4, NAT64, Teredo. Nobody is asked to dial these."""
+
+
+class PublicAddresses:
+    """The Internet's addresses, and those of `ranges` (`network.public_ranges`): `host in public`.
+
+    A host is an address or its text; a name is never in it, for it may lead anywhere.
+    """
+
+    __slots__ = ("_ranges",)
+
+    def __init__(self, ranges: Iterable[str] = ()) -> None:
+        self._ranges = [ipaddress.ip_network(text, strict=False) for text in ranges]
+
+    def __contains__(self, host: object) -> bool:
+        try:
+            ip = ipaddress.ip_address(host if isinstance(host, str) else str(host))
+        except ValueError:
+            return False
+        if any(ip.version == network.version and ip in network for network in self._ranges):
+            return True
+        if not ip.is_global or ip.is_multicast:
+            return False
+        return ip.version == 4 or not any(ip in network for network in _CARRY_IPV4)
