@@ -18,6 +18,7 @@ from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
 from towpath.client.relaying import open_stream
 from towpath.dht.messages import KAD
+from towpath.discovery.dht_process import DhtProcess
 from towpath.discovery.shards import shard_key
 from towpath.errors import DhtError, StreamReset
 from towpath.stream import Stream
@@ -195,6 +196,19 @@ def question(number: int) -> bytes:
     key = os.urandom(34)
     body = bytes([0x08, 4 if number % 2 else 3, 0x12, len(key)]) + key + bytes([0xFA, 0x07, 0xFF, 0x3F]) + bytes(8191)
     return (len(body) & 0x7F | 0x80).to_bytes() + (len(body) >> 7).to_bytes() + body
+
+
+async def test_a_start_that_is_given_up_leaves_nothing() -> None:
+    process = DhtProcess(lambda message: None, lambda why: None)
+    await asyncio.to_thread(int)
+    before = descriptors()
+    starting = asyncio.ensure_future(process.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await until(lambda: descriptors() == before)
+    assert not "".join(children.read_text() for children in Path("/proc/self/task").glob("*/children"))
 
 
 async def test_without_py_libp2p_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,10 @@ def main(descriptor: int) -> None:
 
 async def _run(end: socket.socket) -> None:
     link = Link(end)
-    start = await link.first()
+    try:
+        start = await link.first()
+    except EOFError:
+        return
     process = Process(link, start)
     async with trio.open_nursery() as nursery:
         process.begin(nursery)

@@ -40,14 +40,14 @@ class DhtProcess:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         here.setblocking(False)
         self._socket = here
+        # In a thread: starting a process takes milliseconds. The thread goes on when nobody waits for it any more.
+        starting = asyncio.ensure_future(asyncio.to_thread(_spawn, there))
         try:
-            # In a thread: starting a process takes milliseconds.
-            self._process = await asyncio.to_thread(_spawn, there.fileno())
+            self._process = await asyncio.shield(starting)
         except BaseException:
             here.close()
+            starting.add_done_callback(_unwanted)
             raise
-        finally:
-            there.close()
         self.pid: int = self._process.pid
         self._watch = os.pidfd_open(self.pid)
         self._loop.add_reader(self._watch, self._exited)
@@ -140,11 +140,20 @@ class DhtProcess:
         return True
 
 
-def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-P", "-m", "towpath.dht", str(descriptor)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=(descriptor,),
-        start_new_session=True,
-    )
+def _spawn(end: socket.socket) -> subprocess.Popen[bytes]:
+    with end:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-P", "-m", "towpath.dht", str(end.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(end.fileno(),),
+            start_new_session=True,
+        )
+
+
+def _unwanted(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+    # It finds its socket closed and ends by itself; this is only sooner.
+    if not starting.cancelled() and starting.exception() is None:
+        process = starting.result()
+        process.kill()
+        process.wait()
