@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Guided"]
 
+_FIRST_S: Final = 3.0
 _FRESH_S: Final = 0.5
 """How long a ranking is used again: it costs more than a dial when many relays are known."""
 
@@ -81,6 +82,9 @@ class Guided:
 
     async def relays_of(self, target: bytes) -> list[RelayOffer] | None:
         """See Guide. Addresses in it that are not public count only when we know the relay there ourselves."""
+        if not self.offers():
+            # Who was told of nobody and remembers nobody: there may be a relay next door to ask.
+            await self.search(1, _FIRST_S)
         record = await self._look_up(target)
         if record is None:
             return None
