@@ -28,7 +28,7 @@ def listening(host: Host, port: int = 4001) -> Iterator[socket.socket]:
         yield s
 
 
-def dial(host: Host, address: str, port: int = 4001, *, seconds: float = 0.5, local: int = 0) -> socket.socket:
+def dial(host: Host, address: str, port: int = 4001, *, seconds: float = 10.0, local: int = 0) -> socket.socket:
     s = host.socket(socket.AF_INET, socket.SOCK_STREAM)
     s.settimeout(seconds)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,7 +65,7 @@ def test_a_home_is_reached_from_nowhere_and_reaches_everybody(world: World, carr
         for dialer in (outside[0], stranger):
             for address in (home.address, inside.address):
                 with pytest.raises(TimeoutError):
-                    dial(dialer, address)
+                    dial(dialer, address, seconds=0.5)
 
 
 def test_a_router_may_take_another_port_for_each_destination(world: World) -> None:
@@ -83,13 +83,13 @@ def test_a_home_may_let_one_port_in(world: World) -> None:
     with listening(inside):
         dial(outside, home.address, 4001).close()
     with listening(inside, 4002), pytest.raises(TimeoutError):
-        dial(outside, home.address, 4002)
+        dial(outside, home.address, 4002, seconds=0.5)
 
 
 def test_what_goes_to_nobody_is_lost(world: World) -> None:
     inside = world.home("home").host("inside")
     with pytest.raises(TimeoutError):
-        dial(inside, "192.175.48.250")
+        dial(inside, "192.175.48.250", seconds=0.5)
 
 
 def test_the_hosts_of_a_home_hear_each_others_multicasts_and_nobody_elses(world: World) -> None:
@@ -128,7 +128,7 @@ def test_a_silent_host_answers_nothing_not_even_no(world: World) -> None:
         accepted, _ = s.accept()
         there.silence()
         with pytest.raises(TimeoutError):
-            dial(here, there.address, 9)
+            dial(here, there.address, 9, seconds=0.5)
         accepted.send(b"unheard")
         connection.settimeout(0.3)
         with pytest.raises(TimeoutError):
