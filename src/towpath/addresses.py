@@ -166,6 +166,14 @@ def parse(text: str) -> Address:
     return Address(host, int(parts[1][1]), family, peer_id, circuit, target_id)
 
 
+def host_of(data: bytes) -> str:
+    """The host in a binary multiaddr; empty when there is none."""
+    try:
+        return parse(to_text(data)).host
+    except AddressError:
+        return ""
+
+
 def dnsaddr(text: str) -> tuple[str, bytes | None] | None:
     """Name and peer id of `/dnsaddr/NAME` or `/dnsaddr/NAME/p2p/ID`, which stand for addresses that the DNS tells.
 

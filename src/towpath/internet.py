@@ -6,13 +6,18 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["PublicAddresses"]
+__all__ = ["PublicAddresses", "carries_ipv4"]
 
 _CARRY_IPV4: Final = tuple(
     ipaddress.IPv6Network(text)
     for text in ("::ffff:0:0/96", "2002::/16", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32")
 )
 """IPv6 that leads to the IPv4 address inside: mapped, 6to4, NAT64, Teredo. Nobody is asked to dial these."""
+
+
+def carries_ipv4(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Is there an IPv4 address inside, to which it leads?"""
+    return ip.version == 6 and any(ip in network for network in _CARRY_IPV4)
 
 
 class PublicAddresses:
@@ -35,4 +40,4 @@ class PublicAddresses:
             return True
         if not ip.is_global or ip.is_multicast:
             return False
-        return ip.version == 4 or not any(ip in network for network in _CARRY_IPV4)
+        return not carries_ipv4(ip)

@@ -15,7 +15,7 @@ from towpath import addresses
 from towpath._native.endpoint import Endpoint
 from towpath.client.relaying import request_reservation
 from towpath.discovery.advertising import AdvertFacts, Advertiser
-from towpath.discovery.answers import DhtAnswers
+from towpath.discovery.answers import InDht, KeptAnswers
 from towpath.discovery.lookups import ControlRelay, Lookups
 from towpath.discovery.peer_records import HeldRecords, Place, RecordKeeper
 from towpath.discovery.reading import read_shards
@@ -61,8 +61,8 @@ class Reached:
         self.speaker = relay
         relay.endpoint.start_relaying(Policy())
         held = HeldRecords(relay.endpoint.peer_id, self._reserved, relay.dht)
-        self.answers = DhtAnswers(relay.dht, held, lambda: None)
-        self.side = RelaySide(relay.endpoint, answers=self.answers)
+        self.answers = KeptAnswers(InDht(relay.dht), held, lambda: None)
+        self.side = RelaySide(relay.endpoint, answers=lambda _: self.answers)
 
     def _reserved(self, peer_id: bytes) -> bool:
         return self.speaker.endpoint.relay is not None and peer_id in self.speaker.endpoint.relay.reservations

@@ -101,8 +101,9 @@ async def relaying(answers: Callable[[Endpoint], Answers] | None = None) -> Asyn
     policy = Policy()
     endpoint.start_relaying(policy)
     made: Relaying
+    known = None if answers is None else answers(endpoint)
     side = RelaySide(
-        endpoint, lambda: made.facts, answers=None if answers is None else answers(endpoint), clock=lambda: NOW
+        endpoint, lambda: made.facts, answers=None if known is None else lambda _: known, clock=lambda: NOW
     )
     made = Relaying(reactor, endpoint, policy, side, endpoint.listen("127.0.0.1", 0))
     try:

@@ -14,7 +14,7 @@ from tests.unit.control_pair import relaying
 from tests.unit.memory_dht import NOW, Clock, MemoryDht
 from tests.unit.said import SOME_RELAY, advertisement, peer_record
 from towpath.discovery import lookups
-from towpath.discovery.answers import DhtAnswers
+from towpath.discovery.answers import InDht, KeptAnswers
 from towpath.discovery.lookups import ControlRelay, Lookups, newest_peer_record, pick, valid_advertisements
 from towpath.discovery.peer_records import HeldRecords
 from towpath.discovery.records import read_advertisement, read_peer_record
@@ -157,7 +157,7 @@ def test_of_any_answers_the_newest_valid_one_is_taken(raws: list[bytes]) -> None
     found, wrong = newest_peer_record(PEER.peer_id, raws, NOW)
     valid = [raw for raw in raws if raw in _VALID]
     assert wrong == sum(raw in _WRONG for raw in raws)
-    assert (found.seq if found else 0) == max((_VALID.index(raw) + 1 for raw in valid), default=0)
+    assert (found[1].seq if found else 0) == max((_VALID.index(raw) + 1 for raw in valid), default=0)
 
 
 _SAID = [advertisement(one, seq=seq) for one in RELAYS[:3] for seq in (1, 2)]
@@ -183,7 +183,10 @@ def test_of_any_answers_each_relays_newest_advertisement_is_taken(raws: list[byt
 async def test_a_client_finds_a_peer_and_relays_through_two_relays() -> None:
     dht, clock = MemoryDht(), Clock()
     made = [
-        DhtAnswers(dht, HeldRecords(b"", lambda _: True, dht, clock=clock), lambda: None, clock=clock) for _ in "ab"
+        KeptAnswers(
+            InDht(dht, clock=clock), HeldRecords(b"", lambda _: True, dht, clock=clock), lambda: None, clock=clock
+        )
+        for _ in "ab"
     ]
     raw = peer_record(PEER)
     await dht.put(f"/towpath/peer/{PEER.text}", raw)

@@ -13,7 +13,7 @@ from tests.unit.nodes import until
 from tests.unit.said import advertisement, peer_record
 from towpath.discovery import answers as module
 from towpath.discovery import reading
-from towpath.discovery.answers import FEW_AGAIN_S, FRESH_S, READ_AGAIN_S, DhtAnswers
+from towpath.discovery.answers import FEW_AGAIN_S, FRESH_S, READ_AGAIN_S, InDht, KeptAnswers
 from towpath.discovery.peer_records import HeldRecords
 from towpath.discovery.reading import read_shards
 from towpath.discovery.records import advertisement_key, peer_key, read_advertisement
@@ -101,11 +101,12 @@ async def test_a_dht_that_cannot_be_reached_at_all_is_an_error() -> None:
 OWN = Identity(bytes((99,)) * 32)
 
 
-def answers(dht: MemoryDht | None, clock: Clock | None = None, *, own: bool = True) -> DhtAnswers:
+def answers(dht: MemoryDht | None, clock: Clock | None = None, *, own: bool = True) -> KeptAnswers:
     clock = clock or (Clock() if dht is None else dht.clock)
     held = HeldRecords(OWN.peer_id, lambda peer_id: True, None, clock=clock)
     raw = advertisement(OWN) if own else None
-    return DhtAnswers(dht, held, lambda: raw, clock=clock, rng=random.Random(1))
+    sought = None if dht is None else InDht(dht, clock=clock, rng=random.Random(1))
+    return KeptAnswers(sought, held, lambda: raw, clock=clock, rng=random.Random(1))
 
 
 async def test_a_relay_answers_relays_that_it_read_and_others_each_time() -> None:

@@ -17,7 +17,7 @@ from towpath import addresses
 from towpath._native.endpoint import Endpoint
 from towpath.client.relaying import request_reservation
 from towpath.discovery import peer_records
-from towpath.discovery.answers import DhtAnswers
+from towpath.discovery.answers import InDht, KeptAnswers
 from towpath.discovery.peer_records import HeldRecords, Place, RecordKeeper, next_record
 from towpath.discovery.records import MAX_RECORD, peer_key, read_peer_record, sign
 from towpath.errors import TowpathError
@@ -298,11 +298,10 @@ async def test_what_the_dht_did_not_take_is_put_again(monkeypatch: pytest.Monkey
 async def test_a_relay_publishes_the_record_of_a_client_that_reserved_there() -> None:
     dht = MemoryDht()
 
-    def answers(endpoint: Endpoint) -> DhtAnswers:
+    def answers(endpoint: Endpoint) -> KeptAnswers:
         relay_id = endpoint.peer_id
-        return DhtAnswers(
-            dht, HeldRecords(relay_id, lambda _: True, dht, clock=dht.clock), lambda: None, clock=dht.clock
-        )
+        held = HeldRecords(relay_id, lambda _: True, dht, clock=dht.clock)
+        return KeptAnswers(InDht(dht, clock=dht.clock), held, lambda: None, clock=dht.clock)
 
     store = await Store.open(None)
     async with relaying(answers) as relay:

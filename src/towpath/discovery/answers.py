@@ -1,4 +1,4 @@
-"""What a relay answers to look-ups: its own clients' records, what the DHT says, and its own advertisement.
+"""What a relay answers to look-ups: its own clients' records, what it can find out, and its own advertisement.
 
 Answers are kept for a little while, so that many who ask the same cost one look-up. Everything is as its signer signed
 it; who asks checks it.
@@ -11,8 +11,8 @@ import contextlib
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from towpath.discovery.reading import read_shards
 from towpath.discovery.records import Advertisement, RecordError, newer, peer_key, read_peer_record
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from towpath.discovery.reading import AskedDht
     from towpath.relaystream.reasons import Answer
 
-__all__ = ["DhtAnswers"]
+__all__ = ["InDht", "KeptAnswers", "Sought"]
 
 FRESH_S: Final = 15.0
 """How long what was found of a peer is answered again: it may be met elsewhere soon. Nothing found: a third of it."""
@@ -50,19 +50,50 @@ class _Kept(NamedTuple):
     until: float
 
 
-class DhtAnswers:
-    """See relaystream.answering.Answers. `own()` is our advertisement, raw; `dht` None: there is nobody to be asked."""
+class Sought(Protocol):
+    """Where what is not known yet is sought. Both raise TowpathError when nobody can be asked."""
+
+    async def record(self, peer_id: bytes) -> bytes | None:
+        """The newest record of a peer; it is checked again."""
+        ...
+
+    def relays(self, most: int) -> AsyncGenerator[tuple[bytes, Advertisement], None]:
+        """Valid advertisements as they are found, raw and read, those of relays that withdrew among them."""
+        ...
+
+
+class InDht:
+    """What the DHT says."""
+
+    def __init__(
+        self, dht: AskedDht, *, clock: Callable[[], float] = time.time, rng: random.Random | None = None
+    ) -> None:
+        self._dht = dht
+        self._clock = clock
+        self._rng = rng
+
+    async def record(self, peer_id: bytes) -> bytes | None:
+        """See Sought."""
+        return await self._dht.get(peer_key(peer_id))
+
+    def relays(self, most: int) -> AsyncGenerator[tuple[bytes, Advertisement], None]:
+        """See Sought."""
+        return read_shards(self._dht, most, rng=self._rng, clock=self._clock)
+
+
+class KeptAnswers:
+    """See relaystream.answering.Answers. `own()` is our advertisement, raw; `sought` None: nobody is to be asked."""
 
     def __init__(
         self,
-        dht: AskedDht | None,
+        sought: Sought | None,
         held: HeldRecords,
         own: Callable[[], bytes | None],
         *,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
-        self._dht = dht
+        self._sought = sought
         self._held = held
         self._own = own
         self._clock = clock
@@ -90,7 +121,7 @@ class DhtAnswers:
         """Some of the relays that are known, our own among them when there are few. TowpathError as above."""
         known = self._valid()
         few = len(known) < most
-        if self._dht is not None and self._clock() - self._read_at >= (FEW_AGAIN_S if few else READ_AGAIN_S):
+        if self._sought is not None and self._clock() - self._read_at >= (FEW_AGAIN_S if few else READ_AGAIN_S):
             reading = self._read_more()
             if few:
                 await self._hear(reading, most)
@@ -98,7 +129,7 @@ class DhtAnswers:
         own = self._own()
         if own is not None and own not in known:
             known.append(own)
-        if not known and self._dht is None:
+        if not known and self._sought is None:
             raise TowpathError("this relay has no DHT to look anything up in; ask another relay")
         return self._rng.sample(known, min(most, len(known)))
 
@@ -118,7 +149,7 @@ class DhtAnswers:
 
     def prepare(self) -> None:
         """Reads relays for those who will ask: the DHT was joined just now."""
-        if self._dht is not None:
+        if self._sought is not None:
             self._read_more()
 
     async def close(self) -> None:
@@ -153,9 +184,9 @@ class DhtAnswers:
             self._peers.popitem(last=False)
 
     async def _look_up(self, peer_id: bytes) -> bytes | None:
-        if self._dht is None:
+        if self._sought is None:
             raise TowpathError("this relay has no DHT to look anything up in; ask another relay")
-        raw = await self._dht.get(peer_key(peer_id))
+        raw = await self._sought.record(peer_id)
         if raw is None:
             return None
         try:
@@ -197,9 +228,9 @@ class DhtAnswers:
         self._read_at = self._clock()
 
     async def _read(self) -> None:
-        if self._dht is None:
+        if self._sought is None:
             return
-        reading = read_shards(self._dht, _READ, rng=self._rng, clock=self._clock)
+        reading = self._sought.relays(_READ)
         try:
             async with asyncio.timeout(_READ_S), contextlib.aclosing(reading):
                 async for raw, advertisement in reading:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from towpath.addresses import parse, to_text
+from towpath.addresses import host_of, parse
 from towpath.client.dialing import Dialer
 from towpath.discovery.lookups import ASKED, ControlRelay
 from towpath.discovery.provider_store import prefix_of
@@ -151,15 +151,9 @@ class Asking:
 
 def asked_on(dialer: Dialer, session: Session) -> ControlRelay:
     """The relay at the other end of a connection, as a look-up asks it."""
-    return ControlRelay(dialer.control, session, _prefix(session))
+    host = host_of(session.remote)
+    return ControlRelay(dialer.control, session, prefix_of(host) if host else b"", host)
 
 
 def _answers(session: Session) -> bool:
     return not session.closed and not session.going_away and not session.via and PROTOCOL in (session.protocols or ())
-
-
-def _prefix(session: Session) -> bytes:
-    try:
-        return prefix_of(parse(to_text(session.remote)).host)
-    except (TowpathError, ValueError):
-        return b""

@@ -22,6 +22,7 @@ from towpath.discovery.finder import Finder, Probed
 from towpath.discovery.guiding import Guided
 from towpath.discovery.lookups import ControlRelay, Lookups
 from towpath.discovery.mdns import Mdns
+from towpath.discovery.passing import PassedOn, leads_out, may_pass_on
 from towpath.discovery.peer_records import Place, RecordKeeper
 from towpath.discovery.presence import Presence, Wanted
 from towpath.discovery.reading import read_shards
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath._native.reactor import Reactor
     from towpath.client.service import ClientService
+    from towpath.discovery.answers import KeptAnswers
     from towpath.discovery.finder import Source
     from towpath.discovery.probing import Prober
     from towpath.discovery.records import Advertisement, PeerRecord
@@ -98,8 +100,11 @@ class Discovery:
         self.guide = Guided(
             self.finder, self.bootstrap, Share(store), self._look_up, self._public, lambda: self.client.near()
         )
-        self._asking = Asking(throw_away, self.guide.offers, self._avoids, lambda one: self.guide.note(one, "failed"))
-        self._lookups = Lookups(self._asked, wrong=lambda relay_id: self.guide.note(relay_id, "failed"))
+        self._asking = Asking(throw_away, self.guide.offers, self._avoids, self._failed)
+        self._asking_for_others = Asking(
+            throw_away, lambda: leads_out(self.guide.offers(), self._public()), self._avoids, self._failed
+        )
+        self._lookups = Lookups(lambda: self._asked(self._asking), wrong=self._failed)
         self.presence = Presence(
             self._endpoint,
             key.seed,
@@ -110,6 +115,10 @@ class Discovery:
             may_dial=self._may_dial,
             mdns=lambda: self._mdns,
             told=events.publish,
+            for_neighbours=PassedOn(
+                Lookups(lambda: self._asked_for_others(), wrong=self._failed),
+                lambda: self._ready(self._asking_for_others, self._asked_for_others),
+            ),
         )
         self._keeper = RecordKeeper(peer.seed, self._places, self._hand_over, store)
         self._listens: Callable[[], Sequence[str]] = tuple
@@ -125,7 +134,7 @@ class Discovery:
     ) -> None:
         """Names the parts that this one goes by; `listens()` are the relay's listening addresses with /p2p/ID."""
         self.client, self.relay, self.reachability, self._listens = client, relay, reachability, listens
-        relay.answers = self.presence.answers
+        relay.answers = self._answers
         relay.on_state = self.changed
         reachability.known = self._contacts
         client.on_relays_changed(self._keeper.changed)
@@ -151,6 +160,7 @@ class Discovery:
         await self.presence.stop()
         await self.finder.close()
         await self._asking.close()
+        await self._asking_for_others.close()
         if self._prober is not None:
             self._prober.close()
         await self._mdns.close()
@@ -158,7 +168,7 @@ class Discovery:
     @property
     def endpoints(self) -> list[Endpoint]:
         """The throw-away identities in use."""
-        return self._asking.endpoints
+        return [*self._asking.endpoints, *self._asking_for_others.endpoints]
 
     # --- what the node offers ------------------------------------------------------------------
 
@@ -262,7 +272,7 @@ class Discovery:
         if slot.dht is not None and slot.dht.size:
             reading = read_shards(slot, most)
         else:
-            await self._ready()
+            await self._ready(self._asking, self._ours)
             if not self._lookups.available:
                 return
             reading = self._lookups.relays(most)
@@ -270,11 +280,24 @@ class Discovery:
             async for found in reading:
                 yield found
 
+    # --- looking up for others -----------------------------------------------------------------
+
+    def _answers(self, asker: str) -> KeptAnswers:
+        # By our own server in the DHT; a relay that has none asks others for its neighbours.
+        dht = self.presence.slot.dht
+        reached = self._settings().relay.mode is RelayMode.DEDICATED_SERVER or bool(self.reachability.confirmed)
+        passing = (dht is None or not dht.size) and not reached and may_pass_on(asker, self._public())
+        return self.presence.neighbours if passing else self.presence.answers
+
+    def _asked_for_others(self) -> list[ControlRelay]:
+        public = self._public()
+        return [relay for relay in self._asked(self._asking_for_others) if relay.host in public]
+
     # --- finding peers, and being found --------------------------------------------------------
 
-    def _asked(self) -> list[ControlRelay]:
+    def _asked(self, asking: Asking) -> list[ControlRelay]:
         # The relays of a hiding node learn whom it looks for only when nobody else can be asked.
-        others = self._asking.relays()
+        others = asking.relays()
         return others if others and self._settings().client.hide_ip else [*self._ours(), *others]
 
     def _ours(self) -> list[ControlRelay]:
@@ -284,9 +307,12 @@ class Discovery:
             if held.session is not None and held.state == "active" and not held.session.closed
         ]
 
-    async def _ready(self) -> None:
-        if self._settings().client.hide_ip or not self._ours():
-            await self._asking.ready()
+    async def _ready(self, asking: Asking, ours: Callable[[], Sequence[ControlRelay]]) -> None:
+        if self._settings().client.hide_ip or not ours():
+            await asking.ready()
+
+    def _failed(self, relay_id: bytes) -> None:
+        self.guide.note(relay_id, "failed")
 
     def _avoids(self, relay_id: bytes) -> bool:
         # It knows us, and with a connection under another id it would know that one, too.
@@ -295,9 +321,11 @@ class Discovery:
         )
 
     async def _look_up(self, target: bytes) -> PeerRecord | None:
+        reached = False
         try:
             async with asyncio.timeout(_LOOK_UP_S):
-                await self._ready()
+                await self._ready(self._asking, self._ours)
+                reached = self._lookups.available or self.presence.slot.dht is not None
                 if self._lookups.available:
                     return await self._lookups.peer(target)
                 if self.presence.slot.dht is not None:
@@ -305,6 +333,8 @@ class Discovery:
                     return None if raw is None else read_peer_record(raw, time.time())
         except (TowpathError, OSError) as error:
             _log.info("peer_not_looked_up", error=str(error) or "it took too long")
+        if not reached:
+            raise TowpathError("no relay that looks peers up was reached")
         return None
 
     def _places(self) -> list[Place]:

@@ -11,7 +11,8 @@ from towpath.client.choice import Offer
 from towpath.client.guide import RelayOffer
 from towpath.discovery.candidates import Found, Outcome, networks, usable_addresses
 from towpath.discovery.selection import Avoiding
-from towpath.errors import AddressError
+from towpath.errors import AddressError, TowpathError
+from towpath.log import get_logger
 
 if TYPE_CHECKING:
     from towpath.discovery.bootstrap import Bootstrap, Share
@@ -24,10 +25,12 @@ __all__ = ["Guided"]
 _FIRST_S: Final = 3.0
 _FRESH_S: Final = 0.5
 """How long a ranking is used again: it costs more than a dial when many relays are known."""
+_log = get_logger("discovery")
 
 
 class Guided:
-    """See client.guide.Guide. `look_up(target)` gives the verified record of a peer, None when there is none.
+    """See client.guide.Guide. `look_up(target)` gives the verified record of a peer, None when there is none, and
+    TowpathError when nobody could be asked.
 
     `public()` tells which addresses a stranger may have us dial, `near()` the networks whose relays are not for us.
     """
@@ -82,10 +85,7 @@ class Guided:
 
     async def relays_of(self, target: bytes) -> list[RelayOffer] | None:
         """See Guide. Addresses in it that are not public count only when we know the relay there ourselves."""
-        if not self.offers():
-            # Who was told of nobody and remembers nobody: there may be a relay next door to ask.
-            await self.search(1, _FIRST_S)
-        record = await self._look_up(target)
+        record = await self._record_of(target)
         if record is None:
             return None
         found: dict[bytes, list[str]] = {}
@@ -104,6 +104,20 @@ class Guided:
             for relay_id, texts in relays
             if texts
         ]
+
+    async def _record_of(self, target: bytes) -> PeerRecord | None:
+        # Who was told of nobody, or only of relays that are gone, may have one next door to ask.
+        searched = not self.offers()
+        if searched:
+            await self.search(1, _FIRST_S)
+        for again in (not searched, False):
+            try:
+                return await self._look_up(target)
+            except TowpathError as error:
+                _log.info("peer_not_looked_up", error=str(error))
+            if again:
+                await self.search(1, _FIRST_S)
+        return None
 
     def addresses(self, relay_id: bytes) -> tuple[str, ...]:
         """See Guide."""

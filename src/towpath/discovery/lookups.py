@@ -64,11 +64,13 @@ class AskedRelay(Protocol):
 class ControlRelay:
     """A relay that we have a connection to."""
 
-    def __init__(self, control: ClientSide, session: Session, prefix: bytes = b"") -> None:
+    def __init__(self, control: ClientSide, session: Session, prefix: bytes = b"", host: str = "") -> None:
         self._control = control
         self._session = session
         self.relay_id: bytes = session.peer_id
         self.prefix: bytes = prefix
+        self.host: str = host
+        """The IP address that the connection leads to."""
 
     async def look_up_peer(self, peer_id: bytes) -> list[bytes]:
         """See AskedRelay."""
@@ -92,12 +94,14 @@ def pick(relays: Sequence[AskedRelay], rng: random.Random) -> list[AskedRelay]:
     return first + rest
 
 
-def newest_peer_record(peer_id: bytes, raws: Iterable[bytes], now: float) -> tuple[PeerRecord | None, int]:
-    """The newest of the records that are of this peer and valid; and how many no honest relay sends.
+def newest_peer_record(
+    peer_id: bytes, raws: Iterable[bytes], now: float
+) -> tuple[tuple[bytes, PeerRecord] | None, int]:
+    """The newest of the records that are of this peer and valid, raw and read; and how many no honest relay sends.
 
     Those that do not count at this time are not among them: the clocks may differ.
     """
-    best: PeerRecord | None = None
+    best: tuple[bytes, PeerRecord] | None = None
     wrong = 0
     for raw in raws:
         try:
@@ -107,8 +111,8 @@ def newest_peer_record(peer_id: bytes, raws: Iterable[bytes], now: float) -> tup
             continue
         if record.peer_id != peer_id:
             wrong += 1
-        elif is_current(record, now) and (best is None or newer(record, best)):
-            best = record
+        elif is_current(record, now) and (best is None or newer(record, best[1])):
+            best = raw, record
     return best, wrong
 
 
@@ -153,13 +157,18 @@ class Lookups:
 
     async def peer(self, peer_id: bytes) -> PeerRecord | None:
         """Where a peer is to be met; None when nobody asked knows. TowpathError when no relay answered."""
-        best: list[PeerRecord] = []
+        found = await self.record(peer_id)
+        return None if found is None else found[1]
+
+    async def record(self, peer_id: bytes) -> tuple[bytes, PeerRecord] | None:
+        """The same, raw and read."""
+        best: list[tuple[bytes, PeerRecord]] = []
         answers = self._answers(lambda relay: relay.look_up_peer(peer_id), lambda: bool(best))
         async with contextlib.aclosing(answers):
             async for relay_id, raws in answers:
                 found, wrong = newest_peer_record(peer_id, raws, self._clock())
                 self._tell(relay_id, wrong)
-                if found is not None and not (best and newer(best[0], found)):
+                if found is not None and not (best and newer(best[0][1], found[1])):
                     best[:] = [found]
         return best[0] if best else None
 

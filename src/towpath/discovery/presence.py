@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from towpath.addresses import parse
 from towpath.client.dialing import Dialer
 from towpath.discovery.advertising import AdvertFacts, Advertiser
-from towpath.discovery.answers import DhtAnswers
+from towpath.discovery.answers import InDht, KeptAnswers, Sought
 from towpath.discovery.candidates import usable_addresses
 from towpath.discovery.peer_records import HeldRecords
 from towpath.errors import DialError, TowpathError
@@ -95,7 +95,8 @@ class Wanted:
 class Presence:
     """Of one relay identity, between `start` and `stop`. `wanted()` and `facts()` answer at once.
 
-    `contacts()` are multiaddrs with /p2p/ID to join the DHT at.
+    `contacts()` are multiaddrs with /p2p/ID to join the DHT at; by `for_neighbours` look-ups of `neighbours` are
+    answered.
     """
 
     def __init__(
@@ -110,11 +111,14 @@ class Presence:
         may_dial: Callable[[bytes, str], bool],
         mdns: Callable[[], Mdns],
         told: Callable[[str, str], None],
+        for_neighbours: Sought,
     ) -> None:
         self.slot = DhtSlot(lambda: wanted().dht)
         self.held = HeldRecords(endpoint.peer_id, self._reserved, self.slot)
         self.advertiser = Advertiser(facts, self.slot, seed, store)
-        self.answers = DhtAnswers(self.slot, self.held, lambda: self.advertiser.raw)
+        self.answers = KeptAnswers(InDht(self.slot), self.held, lambda: self.advertiser.raw)
+        self.neighbours = KeptAnswers(for_neighbours, self.held, lambda: self.advertiser.raw)
+        """Kept apart, so that nobody else is told what neighbours asked for."""
         self._endpoint = endpoint
         self._store = store
         self._wanted = wanted
@@ -146,6 +150,7 @@ class Presence:
         await asyncio.wait([self._task])
         self._task = None
         await self.answers.close()
+        await self.neighbours.close()
         await self.held.close()
         await self._without_dht()
 

@@ -101,8 +101,8 @@ class RelayService:
         self._changed = asyncio.Event()
         self._policy = Admission(settings.relay)
         self._side: RelaySide | None = None
-        self.answers: Answers | None = None
-        """What answers clients' look-ups and takes their records; to be set before `start`."""
+        self.answers: Callable[[str], Answers] | None = None
+        """What answers look-ups from an IP address, and takes clients' records; to be set before `start`."""
         self.on_state: Callable[[], None] = lambda: None
         """Called behind each change of the state, for who else goes by it."""
         self._guard: Guard | None = None

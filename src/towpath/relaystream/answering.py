@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from towpath.addresses import host_of
 from towpath.errors import TowpathError
 from towpath.log import get_logger
 from towpath.relaystream.framing import Pace, frame
@@ -19,7 +21,7 @@ from towpath.relaystream.reasons import Answer
 if TYPE_CHECKING:
     from towpath.relaystream.stream import ControlStream
 
-__all__ = ["CAN", "Answering", "Answers", "Client", "parts"]
+__all__ = ["CAN", "Answering", "Answers", "Client", "TooManyAsk", "parts"]
 
 CAN: Final = "lookup"
 """The word of HELLO for all of this."""
@@ -32,6 +34,10 @@ _LOOK_UPS: Final = (12.0, 0.5)
 _HAND_OVERS: Final = (6.0, 0.1)
 _LONGEST_S: Final = 9.0
 _log = get_logger("relay")
+
+
+class TooManyAsk(TowpathError):
+    """Nothing more is looked up for now."""
 
 
 class Answers(Protocol):
@@ -62,23 +68,23 @@ class Client:
 
 
 class Answering:
-    """Answers the clients of one relay. `reserved(peer_id)`: does it hold a reservation here?"""
+    """Answers the clients of one relay. `answers(host)` are those for who asks from this IP address."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Callable[[str], Answers]) -> None:
         self._answers = answers
         self._under_way = 0
 
     def heard(
         self, stream: ControlStream, client: Client, reserved: bool, message: LookUpPeer | LookUpRelays | HandOver
     ) -> None:
-        """A client asked; the answer goes out on its stream."""
+        """A client asked; the answer goes out on its stream. `reserved`: does it hold a reservation here?"""
         now = time.monotonic()
         if isinstance(message, HandOver):
             code = Answer.BUSY
             if not reserved:
                 code = Answer.NO_RESERVATION
             elif client.hand_overs.take(now):
-                code = self._answers.take(stream.session.peer_id, message.record)
+                code = self._answers(_host(stream)).take(stream.session.peer_id, message.record)
             stream.send(frame(encode(Taken(message.id, int(code)))))
             return
         if self._under_way >= AT_ONCE or len(client.under_way) >= EACH or not client.look_ups.take(now):
@@ -101,17 +107,24 @@ class Answering:
     async def _look_up(self, stream: ControlStream, message: LookUpPeer | LookUpRelays) -> None:
         records: list[bytes] = []
         code = Answer.DONE
+        answers = self._answers(_host(stream))
         try:
             async with asyncio.timeout(_LONGEST_S):
                 if isinstance(message, LookUpPeer):
-                    records = await self._answers.peer(message.peer_id)
+                    records = await answers.peer(message.peer_id)
                 else:
-                    records = (await self._answers.relays(message.most))[: message.most]
+                    records = (await answers.relays(message.most))[: message.most]
+        except TooManyAsk:
+            code = Answer.BUSY
         except (TowpathError, TimeoutError) as error:
             _log.debug("lookup_failed", error=str(error) or "it took too long")
             code = Answer.UNABLE
         for framed in parts(message.id, records, code, stream.room):
             stream.send(framed)
+
+
+def _host(stream: ControlStream) -> str:
+    return host_of(stream.session.remote)
 
 
 def parts(number: int, records: list[bytes], code: Answer, room: int) -> list[bytes]:

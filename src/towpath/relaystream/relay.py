@@ -82,7 +82,7 @@ class RelaySide:
     """Serves the control stream on an endpoint that relays, until `close`.
 
     `facts()` is asked what is left when a client comes and when `allowance` is called; it must answer at once.
-    With `answers` it answers look-ups, and takes its clients' records.
+    With `answers` it answers look-ups, and takes its clients' records, as `answers(IP address of who asks)` does.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class RelaySide:
         endpoint: Endpoint,
         facts: Callable[[], Facts] = Facts,
         *,
-        answers: Answers | None = None,
+        answers: Callable[[str], Answers] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoint = endpoint
