@@ -1,5 +1,5 @@
 """Finding each other without a centre: from one bootstrap address to a friend's id, through volunteers that the DHT
-names; and then without the bootstrap relay, too."""
+names; and then without the bootstrap relay, too, from memory or through a neighbour."""
 
 import contextlib
 import statistics
@@ -41,7 +41,8 @@ class Network:
         """Seconds from starting `towpath ping` until the first answer, which must come through a volunteer."""
         begun = time.monotonic()
         bootstrap = ("--bootstrap", self.bootstrap.address)
-        asking = light(host, directory, "ping", peer_id, "--count", "1", *bootstrap, settings=settings or IN_WORLD)
+        settings = IN_WORLD if settings is None else settings
+        asking = light(host, directory, "ping", peer_id, "--count", "1", *bootstrap, settings=settings)
         at, reply = asking.timed(timeout=60)
         assert reply.get("via") in {each.relay_id for each in self.volunteers}, reply
         assert asking.rest(30)[0] == 0
@@ -87,13 +88,21 @@ def _reachable(node: RunningNode) -> bool:
 
 def test_a_friend_is_found_by_id_with_and_without_the_bootstrap_relay(tmp_path: Path) -> None:
     with network(tmp_path, 4, Line()) as net:
-        bob, carol = net.world.home("bob").host("b"), net.world.home("carol", "random").host("c")
+        home, carol = net.world.home("bob"), net.world.home("carol", "random").host("c")
+        bob, newcomer = home.host("b"), home.host("x")
         friend = net.client(carol, "carol")
+        neighbour = RunningNode(
+            home.host("n"), tmp_path / "neighbour", bootstrap=[net.bootstrap.address], mode="cooperative"
+        )
         eventually("a reservation at a volunteer", lambda: holding(net, friend), HELD_S)
+        eventually("a neighbour's reservation", lambda: holding(net, neighbour), HELD_S)
         assert net.reached(bob, tmp_path / "bob", friend.peer_id) <= WORST_S
         net.bootstrap.kill()
         # Bob remembers whom he met.
         assert net.reached(bob, tmp_path / "bob", friend.peer_id) <= WORST_S
+        # Who is new finds the neighbour, whom nobody outside reaches, so that it has no DHT and asks others.
+        assert neighbour.status()["reachability"] != "reachable"
+        assert net.reached(newcomer, tmp_path / "newcomer", friend.peer_id, settings={}) <= WORST_S
 
 
 @pytest.mark.full

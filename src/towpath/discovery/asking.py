@@ -95,17 +95,22 @@ class Asking:
         fresh = [offer for offer in self._offers() if offer.offer.relay_id not in have]
         tried = [offer for offer in fresh if not self._avoided(offer.offer.relay_id)][:_TRIED]
         self._rng.shuffle(tried)
-        connecting = {asyncio.create_task(self._connect(offer)) for offer in tried}
+        connecting = {asyncio.create_task(self._connect(offer)): offer.offer.relay_id for offer in tried}
         loop = asyncio.get_running_loop()
         until = loop.time() + _CONNECT_S
         graced = bool(self.relays())
         try:
             while connecting and len(self.relays()) < ASKED and loop.time() < until:
-                _, connecting = await asyncio.wait(
+                done, _ = await asyncio.wait(
                     connecting, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED
                 )
+                for task in done:
+                    del connecting[task]
                 if self.relays() and not graced:
                     graced, until = True, min(until, loop.time() + _GRACE_S)
+            if not graced:
+                for relay_id in connecting.values():
+                    self._failed(relay_id)
         finally:
             for task in connecting:
                 task.cancel()

@@ -100,7 +100,7 @@ class Discovery:
         self.guide = Guided(
             self.finder, self.bootstrap, Share(store), self._look_up, self._public, lambda: self.client.near()
         )
-        self._asking = Asking(throw_away, self.guide.offers, self._avoids, self._failed)
+        self._asking = Asking(throw_away, self.guide.to_ask, self._avoids, self._failed)
         self._asking_for_others = Asking(
             throw_away, lambda: leads_out(self.guide.offers(), self._public()), self._avoids, self._failed
         )

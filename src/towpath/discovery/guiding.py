@@ -63,6 +63,19 @@ class Guided:
             self._ranked_at = now
         return self._ranked
 
+    def to_ask(self) -> Sequence[RelayOffer]:
+        """Relays that may look something up for us: those on offer, and while none of them is of use neighbours first.
+
+        Nobody is told that a neighbour was asked, as everybody is of one that holds a reservation; but it sees us near.
+        """
+        offers = self.offers()
+        ranked = self._finder.ranked()
+        offered = {relay.offer.relay_id for relay in offers}
+        usable = [one for one in ranked if one.usable]
+        if any(one.candidate.relay_id in offered for one in usable):
+            return offers
+        return [*map(self._offer, usable), *offers]
+
     def _offer(self, one: Ranked) -> RelayOffer:
         candidate = one.candidate
         relay_id = candidate.relay_id
@@ -109,15 +122,19 @@ class Guided:
         # Who was told of nobody, or only of relays that are gone, may have one next door to ask.
         searched = not self.offers()
         if searched:
-            await self.search(1, _FIRST_S)
+            await self._look_around()
         for again in (not searched, False):
             try:
                 return await self._look_up(target)
             except TowpathError as error:
                 _log.info("peer_not_looked_up", error=str(error))
             if again:
-                await self.search(1, _FIRST_S)
+                await self._look_around()
         return None
+
+    async def _look_around(self) -> None:
+        await self._finder.find(1, _FIRST_S)
+        self.changed()
 
     def addresses(self, relay_id: bytes) -> tuple[str, ...]:
         """See Guide."""
