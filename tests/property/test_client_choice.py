@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from towpath.client.choice import LOST_S, PATIENCE_S, SETTLED_S, Offer, Seat, apart, in_order, plan
@@ -70,6 +70,16 @@ def test_whoever_can_be_asked_is_until_two_are_there(situation: tuple[list[Seat]
 
 
 @given(situations())
+@example(
+    (
+        [Seat(Offer(b"4"), "connecting", NOW - PATIENCE_S), Seat(Offer(b"1"), "connecting", NOW)],
+        [
+            Offer(b"3", frozenset(["192.31.0.0/16"]), "one"),
+            Offer(b"0", frozenset(["192.31.0.0/16"])),
+            Offer(b"2", frozenset(), "one"),
+        ],
+    )
+)
 def test_following_the_plan_comes_to_an_end(situation: tuple[list[Seat], list[Offer]]) -> None:
     seats, free = situation
     now = NOW
@@ -89,7 +99,7 @@ def test_two_that_are_apart_are_held_in_the_end_when_there_are_such(situation: t
     _, free = situation
     seats: list[Seat] = []
     now = NOW
-    for _ in range(6):
+    for _ in range(12):
         made = plan(seats, free, now)
         seats = [seat for seat in seats if seat.offer.relay_id not in made.release]
         seats = [*seats, *(Seat(offer, "active", now) for offer in free if offer.relay_id in made.reserve)]

@@ -6,6 +6,7 @@ Something better takes the place of something worse only after it stands.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -126,10 +127,9 @@ def _superfluous(seats: Sequence[Seat], good: Sequence[Offer], now: float, wante
 
 
 def _best(good: Sequence[Offer], wanted: int) -> list[Offer]:
-    # The best ones that are apart, filled up with the best of the others.
-    kept: list[Offer] = []
-    for far in (True, False):
-        for offer in good:
-            if len(kept) < wanted and offer not in kept and (not far or all(apart(offer, k) for k in kept)):
-                kept.append(offer)
-    return kept
+    # The best ones that are apart from each other, else the best. Not greedily: the best of all may stand in the way of
+    # every set that is apart, and what an improvement brings would be left again at once.
+    for some in itertools.combinations(good, min(wanted, len(good))):
+        if all(apart(one, other) for one, other in itertools.combinations(some, 2)):
+            return list(some)
+    return list(good[:wanted])
