@@ -122,7 +122,8 @@ def test_a_volunteer_gets_a_port_of_its_router_and_gives_it_back(internet: Inter
     assert told in node.status()["addresses"]
     # Somebody elsewhere uses it.
     other = internet.world.host("other")
-    client = RunningNode(other, internet.files / "other", bootstrap=[told])
+    only_there = {"client.use_volunteer_relays": "false"}
+    client = RunningNode(other, internet.files / "other", bootstrap=[told], settings=only_there)
     eventually("it reserves there", lambda: any(r["peer"] == client.peer_id for r in node.rows("reservations")))
     assert node.stop() == 0
     assert dict(router.next())["given"] == {}
