@@ -17,6 +17,7 @@ from towpath.client.guide import SERVED
 from towpath.client.reservations import back_off
 from towpath.errors import NoRelaysAvailable, TowpathError
 from towpath.log import get_logger
+from towpath.waiting import doubled
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -207,7 +208,7 @@ class Holding:
         if made.lacking:
             wait = back_off(self._empty_searches, 1.0) if self._empty_searches else 0.0
         elif self._wanting():
-            wait = min(_LOOK_S, _WANTING_S * 2.0 ** min(self._empty_searches, 16))
+            wait = doubled(_WANTING_S, _LOOK_S, self._empty_searches)
         else:
             wait = _LOOK_S
         return self._searched_at + wait

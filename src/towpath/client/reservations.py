@@ -19,6 +19,7 @@ from towpath.client.relaying import request_reservation
 from towpath.errors import AddressError, TowpathError
 from towpath.log import get_logger
 from towpath.relaystream.reasons import allowance_sentences
+from towpath.waiting import doubled, spread
 
 if TYPE_CHECKING:
     from towpath._native.messages import Message
@@ -66,8 +67,7 @@ def rest(away_s: float | None, jitter: float) -> float:
 
 def back_off(failures: int, jitter: float) -> float:
     """Seconds to wait after this many failures in a row (≥ 1); `jitter` in 0…1 spreads clients over half of it."""
-    wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures - 1, 16))
-    return wait * (0.5 + 0.5 * jitter)
+    return spread(doubled(_FIRST_WAIT_S, _LONGEST_WAIT_S, failures - 1), jitter)
 
 
 class HeldReservation:

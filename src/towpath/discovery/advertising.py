@@ -32,6 +32,7 @@ from towpath.discovery.shards import shard_key, shard_of
 from towpath.errors import TowpathError
 from towpath.identity import Identity
 from towpath.log import get_logger
+from towpath.waiting import doubled, spread
 
 if TYPE_CHECKING:
     from towpath.store import Store
@@ -289,7 +290,7 @@ class Advertiser:
         except (TowpathError, TimeoutError) as error:
             self._failures += 1
             least, most = _RETRY_S
-            wait = min(most, least * 2.0 ** min(self._failures - 1, 10)) * (0.5 + 0.5 * self._rng.random())
+            wait = spread(doubled(least, most, self._failures - 1), self._rng.random())
             self.problem = str(error) or "it took too long"
             # The first times are those of a DHT that is only beginning.
             say = _log.info if self._failures > _BEGINNING else _log.debug

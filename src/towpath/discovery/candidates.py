@@ -15,6 +15,7 @@ import msgspec
 
 from towpath.addresses import parse, peer_id_to_text, to_text
 from towpath.errors import AddressError
+from towpath.waiting import doubled
 
 if TYPE_CHECKING:
     from towpath.discovery.records import Advertisement
@@ -173,7 +174,7 @@ def rest_left(measured: Measured, now: float) -> float:
         left = refused_at + _REFUSED_REST_S - now
     if measured.failed_at > 0:
         # A failure that was nobody's fault is repeated soon: our own line may be back.
-        rest = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0 ** min(max(measured.failing, 1) - 1, 16))
+        rest = doubled(_FIRST_REST_S, _LONGEST_REST_S, max(measured.failing, 1) - 1)
         if measured.health < _SICK:
             rest = max(rest, _SICK_REST_S)
         elif not measured.failing:

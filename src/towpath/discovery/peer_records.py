@@ -28,6 +28,7 @@ from towpath.errors import TowpathError
 from towpath.identity import Identity
 from towpath.log import get_logger
 from towpath.relaystream.reasons import Answer
+from towpath.waiting import doubled, spread
 
 if TYPE_CHECKING:
     from towpath.discovery.advertising import PublishingDht
@@ -147,7 +148,7 @@ class RecordKeeper:
                 wait = max(1.0, self._due - self._clock())
                 if failed:
                     least, most = _RETRY_S
-                    wait = min(wait, most, least * 2.0 ** min(failed - 1, 10)) * (0.5 + 0.5 * self._rng.random())
+                    wait = spread(min(wait, doubled(least, most, failed - 1)), self._rng.random())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._changed.wait()

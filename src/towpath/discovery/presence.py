@@ -19,6 +19,7 @@ from towpath.discovery.candidates import usable_addresses
 from towpath.discovery.peer_records import HeldRecords
 from towpath.errors import DialError, TowpathError
 from towpath.log import get_logger
+from towpath.waiting import doubled
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
@@ -167,7 +168,7 @@ class Presence:
             await self._follow_dht(wanted)
             wait: float | None = None
             if self.slot.dht is not None and not self.slot.dht.size:
-                wait = min(_JOIN_AGAIN_S[1], _JOIN_AGAIN_S[0] * 2.0 ** min(failed, 8))
+                wait = doubled(*_JOIN_AGAIN_S, failed)
                 failed += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):

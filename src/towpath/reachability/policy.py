@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from towpath.reachability.networks import Ip, Network, Place, network_of
+from towpath.waiting import doubled
 
 __all__ = [
     "CANDIDATES",
@@ -176,4 +177,4 @@ def rest(state: State, fruitless: int, chance: random.Random) -> float:
     """Seconds until all is asked again, `fruitless` rounds in a row having brought no confirmation."""
     if state is State.REACHABLE:
         return _CONFIRMED_S * chance.uniform(0.8, 1.2)
-    return min(_FIRST_S * 2.0 ** min(fruitless, 16), _LAST_S) * chance.uniform(0.8, 1.2)
+    return doubled(_FIRST_S, _LAST_S, fruitless) * chance.uniform(0.8, 1.2)
