@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.relays import advertisement, relay_id
 from towpath.discovery.candidates import Candidate, Measured, Outcome, networks, noted, rest_left
-from towpath.discovery.selection import Avoiding, diverse, own_score, rank, stars
+from towpath.discovery.selection import Avoiding, diverse, rank
+from towpath.reputation.score import stars
 
 NOW = 1_800_000_000.0
 
@@ -121,36 +122,6 @@ def test_a_diverse_set_shares_no_network_and_no_family(
     filled = diverse(ranked, most, fill=True)
     assert filled[: len(chosen)] == chosen
     assert len(filled) == min(most, sum(one.usable for one in ranked))
-
-
-@given(shares, counts, counts, latencies)
-def test_a_score_is_between_0_and_100_and_grows_with_what_is_good(
-    uptime: float, successful: float, failed: float, latency: float | None
-) -> None:
-    score = own_score(uptime, successful, failed, latency)
-    assert 0 <= score <= 100
-    assert own_score(uptime, successful + 1, failed, latency) >= score
-    assert own_score(uptime, successful, failed + 1, latency) <= score
-    assert own_score(min(1.0, uptime + 0.1), successful, failed, latency) >= score
-    if latency is not None:
-        assert own_score(uptime, successful, failed, latency * 2 + 1) <= score
-
-
-@pytest.mark.parametrize(
-    ("measured", "score"),
-    [
-        ((0.0, 0, 0, None), 0),
-        ((1.0, 1, 0, 5.0), 100),
-        ((1.0, 1, 0, 20.0), 85),
-        ((0.5, 3, 1, 100.0), 51),
-        ((0.0, 0, 5, None), 0),
-        ((1.0, 10, 0, 0.0), 100),
-    ],
-)
-def test_the_score_is_the_one_that_is_documented(
-    measured: tuple[float, float, float, float | None], score: int
-) -> None:
-    assert own_score(*measured) == score
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Outcome)), st.floats(0, 1e7), latencies, st.booleans()), max_size=40))

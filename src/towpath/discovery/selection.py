@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from towpath.discovery.candidates import Candidate, Measured, ip_addresses, rest_left
+from towpath.reputation.score import ranking, score, stars
 
-__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Ranked", "diverse", "own_score", "rank", "stars", "usable"]
+__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Ranked", "diverse", "rank", "usable"]
 
 EXPLORE: Final = 0.25
 """How often a newcomer gets a place before relays that have proven themselves."""
@@ -25,7 +26,6 @@ FULL: Final = 7
 _NEWCOMER_TRIES: Final = 2.5
 _GRADE: Final = 10.0
 _LOAD_POINTS: Final = 3.0
-_WALK: Final = 0.4
 _LAST_RESORT_S: Final = 60.0
 
 
@@ -55,17 +55,6 @@ class Ranked(NamedTuple):
     reasons: list[str]
     """Clauses, the most important first."""
     usable: bool = True
-
-
-def own_score(uptime: float, successful: float, failed: float, latency_ms: float | None) -> int:
-    """0…100 from one's own measurements; `uptime` in 0…1. A part without a measurement counts 0."""
-    latency = 0.0 if latency_ms is None else min(100.0 / latency_ms, 20.0) if latency_ms > 0 else 20.0
-    return int(uptime * 40 + successful / max(successful + failed, 1) * 40 + latency)
-
-
-def stars(score: float) -> int:
-    """The score as 0…5 stars."""
-    return round(score / 20)
 
 
 def rank(
@@ -164,8 +153,7 @@ def _bucket(own: Measured) -> float:
 
 def _standing(candidate: Candidate, latency_ms: float | None) -> float:
     own = candidate.own
-    score = float(own_score(own.uptime, own.successful, own.failed, latency_ms))
-    return score if candidate.walk is None else (1 - _WALK) * score + _WALK * candidate.walk
+    return ranking(score(own.uptime, own.successful, own.failed, latency_ms), candidate.walk)
 
 
 def _order(candidate: Candidate) -> tuple[float, float, float]:
@@ -180,7 +168,7 @@ def _order(candidate: Candidate) -> tuple[float, float, float]:
 
 def _judged(candidate: Candidate, against: list[str], notes: list[str], now: float) -> Ranked:
     own = candidate.own
-    score = min(100, max(0, int(_standing(candidate, own.latency_ms))))
+    worth = min(100, max(0, int(_standing(candidate, own.latency_ms))))
     reasons = [*against, *notes]
     if own.tries >= _NEWCOMER_TRIES:
         worked = f"{own.successful:.0f} of {own.tries:.0f} tries worked"
@@ -202,7 +190,7 @@ def _judged(candidate: Candidate, against: list[str], notes: list[str], now: flo
         reasons.append("named in discovery.bootstrap: used when no volunteer will do")
     elif candidate.source == "mdns":
         reasons.append("found on the local network")
-    return Ranked(candidate, score, stars(score), reasons, not against)
+    return Ranked(candidate, worth, stars(worth), reasons, not against)
 
 
 def _against(candidate: Candidate, avoiding: Avoiding) -> list[str]:
