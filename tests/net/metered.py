@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import time
@@ -15,15 +14,14 @@ from typing import Any
 
 from benchmarks.programs import Programs, build
 
+from tests.net.lab.namespaces import Host, Lab
 from tests.peerlab import eventually
-from tests.tools import missing, require
 from towpath._native.budget import Budget
 from towpath._native.circuit import Circuit
 from towpath._native.endpoint import Endpoint
 from towpath._native.hop import Relay, Verdict
 from towpath._native.reactor import Reactor
 
-_CLONE_NEWNET = 0x40000000
 _SAMPLE = 0.01
 _OK = 100
 
@@ -42,51 +40,22 @@ class Everybody:
 class Wire:
     """Two network namespaces joined by a cable; the relay's end has the address 10.77.0.1."""
 
-    relay: str
-    clients: str
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """What is opened meanwhile, by this thread, belongs to the relay's namespace."""
-        with Path("/proc/self/ns/net").open() as home, Path(f"/run/netns/{self.relay}").open() as there:
-            _setns(there.fileno())
-            try:
-                yield
-            finally:
-                _setns(home.fileno())
+    relay: Host
+    clients: Host
+    cable: str
+    """The name of its interface at the relay's end."""
 
 
-def _setns(fd: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns failed")
-
-
-async def _ip(*arguments: str) -> None:
-    process = await asyncio.create_subprocess_exec(require("ip"), *arguments, stderr=asyncio.subprocess.PIPE)
-    _, complaints = await process.communicate()
-    if process.returncode:
-        raise AssertionError(f"ip {' '.join(arguments)}: {complaints.decode()}")
-
-
-@asynccontextmanager
-async def wire() -> AsyncIterator[Wire]:
+@contextmanager
+def wire() -> Iterator[Wire]:
     """The two namespaces, for as long as the block lasts."""
-    if os.geteuid():
-        missing("root, for network namespaces")
-    names = Wire(f"tpb{os.getpid()}r", f"tpb{os.getpid()}c")
-    try:
-        for name in (names.relay, names.clients):
-            await _ip("netns", "add", name)
-            await _ip("-n", name, "link", "set", "lo", "up")
-        await _ip("-n", names.relay, "link", "add", "cable", "type", "veth", "peer", "cable", "netns", names.clients)
-        for name, address in ((names.relay, "10.77.0.1/24"), (names.clients, "10.77.0.2/24")):
-            await _ip("-n", name, "address", "add", address, "dev", "cable")
-            await _ip("-n", name, "link", "set", "cable", "up")
-        yield names
-    finally:
-        for name in (names.relay, names.clients):
-            with contextlib.suppress(AssertionError):
-                await _ip("netns", "delete", name)
+    with Lab() as lab:
+        relay, clients = lab.host("relay"), lab.host("clients")
+        cable, their_end = lab.link(relay, clients, "10.77.0.0/24")
+        # In large pieces, as a network card takes them: what it adds to each packet is not the relay's.
+        for host, link in ((relay, cable), (clients, their_end)):
+            host.ip(f"link set {link} gso_max_segs 65535")
+        yield Wire(relay, clients, cable)
 
 
 @dataclass(frozen=True)
@@ -130,7 +99,7 @@ class MeteredRelay:
             self.interface.seek(0)
             for row in self.interface.read().splitlines():
                 name, _, numbers = row.partition(":")
-                if name.strip() == "cable":
+                if self.wire and name.strip() == self.wire.cable:
                     columns = numbers.split()
                     seen_in, seen_out = int(columns[0]), int(columns[8])
         return Sample(time.monotonic(), self.budget.received, self.budget.sent, seen_in, seen_out)
@@ -148,7 +117,7 @@ class MeteredRelay:
     async def load(self, seconds: float, *options: Any, may_fail: bool = False) -> AsyncIterator[asyncio.Task[Any]]:
         """Greedy circuits, until `seconds` have passed or the block is left; the task gives what was measured."""
         process = await asyncio.create_subprocess_exec(
-            *(["ip", "netns", "exec", self.wire.clients] if self.wire else []),
+            *(self.wire.clients.here if self.wire else []),
             *map(str, [self.programs.load, "bulk", "--relay", self.address, "--pid", os.getpid(), "--warmup", 0.1]),
             *map(str, ["--seconds", seconds, *options]),
             stdout=asyncio.subprocess.PIPE,
@@ -210,9 +179,9 @@ async def metered_relay(place: Wire | None = None) -> AsyncIterator[MeteredRelay
     budget = Budget(reactor)
     endpoint.set_budget(budget)
     service = endpoint.start_relaying(Everybody())
-    host = "127.0.0.1" if place is None else "10.77.0.1"
+    host = "127.0.0.1" if place is None else place.relay.address
     interface = None
-    with place.entered() if place else contextlib.nullcontext():
+    with place.relay.inside() if place else contextlib.nullcontext():
         port = endpoint.listen(host, 0)
         if place:
             interface = Path("/proc/thread-self/net/dev").open()  # noqa: ASYNC230, SIM115

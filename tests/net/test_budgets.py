@@ -40,42 +40,45 @@ def keeps_to(relay: MeteredRelay, rate: float, start: float, end: float, least: 
 @lasting
 @placed
 async def test_no_second_brings_more_than_the_rate_nor_much_less(seconds: float, pairs: int) -> None:
-    async with wire() as place, metered_relay(place) as relay:
-        relay.budget.set_rate(RATE)
-        async with relay.load(seconds + 1, "--circuits", 8, "--pairs", pairs):
-            await relay.circuits_are(8)
-            began = time.monotonic()
-            await asyncio.sleep(seconds)
-            keeps_to(relay, RATE, began + 1, time.monotonic())
+    with wire() as place:
+        async with metered_relay(place) as relay:
+            relay.budget.set_rate(RATE)
+            async with relay.load(seconds + 1, "--circuits", 8, "--pairs", pairs):
+                await relay.circuits_are(8)
+                began = time.monotonic()
+                await asyncio.sleep(seconds)
+                keeps_to(relay, RATE, began + 1, time.monotonic())
 
 
 @lasting
 async def test_load_that_comes_and_goes_gains_nothing(seconds: float) -> None:
-    async with wire() as place, metered_relay(place) as relay:
-        relay.budget.set_rate(RATE)
-        began = time.monotonic()
-        while time.monotonic() < began + seconds:
-            async with relay.load(60, "--circuits", 8, "--pairs", 4):
-                await relay.circuits_are(8)
-                await asyncio.sleep(1.7)
-            await relay.circuits_are(0)
-            await asyncio.sleep(0.6)
-        at_sockets, _ = relay.fastest(began, time.monotonic())
-        assert at_sockets <= 1.01 * RATE
+    with wire() as place:
+        async with metered_relay(place) as relay:
+            relay.budget.set_rate(RATE)
+            began = time.monotonic()
+            while time.monotonic() < began + seconds:
+                async with relay.load(60, "--circuits", 8, "--pairs", 4):
+                    await relay.circuits_are(8)
+                    await asyncio.sleep(1.7)
+                await relay.circuits_are(0)
+                await asyncio.sleep(0.6)
+            at_sockets, _ = relay.fastest(began, time.monotonic())
+            assert at_sockets <= 1.01 * RATE
 
 
 @lasting
 async def test_a_lowered_limit_holds_while_circuits_run(seconds: float) -> None:
-    async with wire() as place, metered_relay(place) as relay:
-        relay.budget.set_rate(2 * RATE)
-        async with relay.load(seconds + 2, "--circuits", 8, "--pairs", 2):
-            await relay.circuits_are(8)
-            await asyncio.sleep(seconds / 3)
-            relay.budget.set_rate(RATE)
-            lowered = time.monotonic()
-            await asyncio.sleep(2 * seconds / 3)
-            keeps_to(relay, RATE, lowered + 1, time.monotonic())
-            assert relay.fastest(lowered, time.monotonic())[0] <= 1.01 * RATE
+    with wire() as place:
+        async with metered_relay(place) as relay:
+            relay.budget.set_rate(2 * RATE)
+            async with relay.load(seconds + 2, "--circuits", 8, "--pairs", 2):
+                await relay.circuits_are(8)
+                await asyncio.sleep(seconds / 3)
+                relay.budget.set_rate(RATE)
+                lowered = time.monotonic()
+                await asyncio.sleep(2 * seconds / 3)
+                keeps_to(relay, RATE, lowered + 1, time.monotonic())
+                assert relay.fastest(lowered, time.monotonic())[0] <= 1.01 * RATE
 
 
 async def test_an_unlimited_relay_that_gets_a_limit_keeps_it_at_once() -> None:
@@ -151,22 +154,23 @@ async def test_a_circuit_that_says_little_is_not_kept_waiting_by_greedy_ones() -
 @pytest.mark.parametrize("rate", [None, 10 * MB], ids=["unlimited", "10MB/s"])
 async def test_a_quota_is_reached_and_not_passed(rate: float | None, both: bool) -> None:
     quota = 50 * MB
-    async with wire() as place, metered_relay(place) as relay:
-        ended = asyncio.Event()
-        relay.budget.on_exhausted = ended.set
-        relay.budget.set_rate(rate)
-        before = relay.now()
-        relay.budget.set_allowance(quota, quota)
-        options = ["--circuits", 8, "--pairs", 2, *(["--both"] if both else [])]
-        async with relay.load(60, *options, may_fail=True) as load, asyncio.timeout(30):
-            await ended.wait()
-            assert relay.budget.exhausted
-            await relay.circuits_are(0)
-            await load
-        await asyncio.sleep(0.3)
-        used, seen = relay.now().since(before)
-        assert 49.5 * MB <= used <= quota
-        assert seen <= 1.08 * quota
+    with wire() as place:
+        async with metered_relay(place) as relay:
+            ended = asyncio.Event()
+            relay.budget.on_exhausted = ended.set
+            relay.budget.set_rate(rate)
+            before = relay.now()
+            relay.budget.set_allowance(quota, quota)
+            options = ["--circuits", 8, "--pairs", 2, *(["--both"] if both else [])]
+            async with relay.load(60, *options, may_fail=True) as load, asyncio.timeout(30):
+                await ended.wait()
+                assert relay.budget.exhausted
+                await relay.circuits_are(0)
+                await load
+            await asyncio.sleep(0.3)
+            used, seen = relay.now().since(before)
+            assert 49.5 * MB <= used <= quota
+            assert seen <= 1.08 * quota
 
 
 async def test_at_its_end_circuits_are_refused_until_a_new_allowance_is_set() -> None:

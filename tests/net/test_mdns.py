@@ -19,7 +19,7 @@ import pytest
 from tests.interop.build import ToolMissing, peer_command
 from tests.interop.process import Peer
 from tests.net.lab import Host, Lab, RunningNode, eventually
-from tests.tools import missing, require
+from tests.tools import missing
 from tests.unit.relays import identity
 from towpath.discovery.mdns import Mdns
 
@@ -54,8 +54,7 @@ def start_peer() -> Iterator[StartPeer]:
             command = peer_command(language)
         except ToolMissing as error:
             missing(str(error))
-        here = [require("ip"), "netns", "exec", host.namespace]
-        peer = Peer(f"{language} {role}", [*here, *command, role, "--listen", host.address, "--mdns"])
+        peer = Peer(f"{language} {role}", [*host.here, *command, role, "--listen", host.address, "--mdns"])
         started.append(peer)
         return peer
 

@@ -87,8 +87,9 @@ class _Run:
     async def _serve(self, node: Node) -> None:
         sock = listen(self._socket)
         metrics = _metrics_socket(self._settings)
-        self._announce(node, metrics)
+        # Before anybody knows of the node: unhandled, a terminal that closes would kill it.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up, node)
+        self._announce(node, metrics)
         api = LateServer(node, sock, metrics, self._unanswered)
         api.start()
         node.on_settings("log.", lambda settings: log.configure(settings.log))

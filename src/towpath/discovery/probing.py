@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -40,16 +41,15 @@ class Prober:
         if not parsed or any(address.peer_id != relay_id for address in parsed):
             raise DialError("no address of the peer is known")
         session = await self._dialer.connect(*parsed)
-        loop = asyncio.get_running_loop()
-        connected_at = loop.time()
+        connected_at = time.monotonic()
         try:
             if session.protocols is None and not session.closed:
-                self._waiting[session] = loop.create_future()
+                self._waiting[session] = asyncio.get_running_loop().create_future()
                 await self._waiting[session]
             if session.protocols is None:
                 raise DialError("it closed the connection before it said what it speaks")
-            # A ping's round trip where it is known by now, else identify's own.
-            rtt_s = session.rtt_s or loop.time() - connected_at
+            # A ping's round trip where it is known by now, else identify's own; the loop's clock counts milliseconds.
+            rtt_s = session.rtt_s or time.monotonic() - connected_at
             return Probed(HOP in session.protocols, rtt_s * 1000)
         finally:
             self._waiting.pop(session, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests.tools import missing, require
+from towpath.demo import Place
 
 _NEW_NET: Final = 0x40000000
 _ROOT: Final = Path(__file__).parents[3]
@@ -36,18 +38,23 @@ class Host:
         self.address = ""
         """Its first address."""
 
+    @property
+    def here(self) -> list[str]:
+        """What a command begins with that runs on the host."""
+        return Place(self.namespace).prefix
+
     def run(self, *command: str) -> str:
         """Runs a short command on the host and returns what it printed."""
-        return _run(require("ip"), "netns", "exec", self.namespace, *command)
+        return _run(*self.here, *command)
 
     def ip(self, *commands: str) -> None:
         """Runs commands of `ip`, as text and in this order, in its namespace."""
         batch = "".join(f"{command}\n" for command in commands)
-        _run(require("ip"), "-n", self.namespace, "-batch", "-", told=batch)
+        _run(*self.here, require("ip"), "-batch", "-", told=batch)
 
     def nft(self, rules: str) -> None:
         """Adds rules of the packet filter, as `nft` reads them from a file."""
-        _run(require("ip"), "netns", "exec", self.namespace, require("nft"), "-f", "-", told=rules)
+        _run(*self.here, require("nft"), "-f", "-", told=rules)
 
     def silence(self) -> None:
         """From now on nothing comes in or goes out, and nobody is told: as if the plug had been pulled."""
@@ -66,7 +73,7 @@ class Host:
     def start(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
         """Starts a process on the host, from the root of the checkout; it is ended with the lab."""
         options.setdefault("cwd", _ROOT)
-        process = subprocess.Popen([*_FIRST, require("ip"), "netns", "exec", self.namespace, *command], **options)
+        process = subprocess.Popen([*_FIRST, *self.here, *command], **options)
         self._lab.processes.append(process)
         return process
 
@@ -78,15 +85,8 @@ class Host:
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """The calling thread is on the host: what sockets it opens belong there for good."""
-        before = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
-        try:
-            enter(self.namespace)
-            try:
-                yield
-            finally:
-                _set_namespace(before)
-        finally:
-            os.close(before)
+        with inside(self.namespace):
+            yield
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket on the host."""
@@ -118,7 +118,8 @@ class Host:
 
     def sent_bytes(self, link: str) -> int:
         """What has left by `link`, link headers included."""
-        return int(self.run("cat", f"/sys/class/net/{link}/statistics/tx_bytes"))
+        (told,) = json.loads(self.run("ip", "-json", "-statistics", "link", "show", link))
+        return int(told["stats64"]["tx"]["bytes"])
 
 
 class Lab:
@@ -136,8 +137,8 @@ class Lab:
     def __enter__(self) -> Self:
         if os.geteuid() != 0:
             missing("root, for network namespaces")
-        require("ip")
-        require("tc")
+        for tool in ("ip", "tc", "nsenter"):
+            require(tool)
         return self
 
     def __exit__(
@@ -198,6 +199,20 @@ class Lab:
         address = str(net[which + 1])
         host.ip(f"address add {address}/{net.prefixlen} dev {link}", *more, f"link set {link} up")
         host.address = host.address or address
+
+
+@contextlib.contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """The calling thread is in this namespace: what it opens belongs there for good."""
+    before = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
+    try:
+        enter(namespace)
+        try:
+            yield
+        finally:
+            _set_namespace(before)
+    finally:
+        os.close(before)
 
 
 def enter(namespace: str) -> None:
