@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from towpath.discovery.candidates import Candidate, Measured, ip_addresses, rest_left
 from towpath.reputation.score import ranking, score, stars
 
-__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Ranked", "diverse", "rank", "usable"]
+__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Placed", "Ranked", "diverse", "order", "rank", "score_of", "usable"]
 
 EXPLORE: Final = 0.25
 """How often a newcomer gets a place before relays that have proven themselves."""
@@ -57,6 +57,16 @@ class Ranked(NamedTuple):
     usable: bool = True
 
 
+class Placed(NamedTuple):
+    """A candidate in its place; what is said against it (nothing: it is usable), and what else explains the place."""
+
+    candidate: Candidate
+    against: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    explored: bool = False
+    """It stands before relays that have proven themselves, to be tried."""
+
+
 def rank(
     candidates: Iterable[Candidate],
     now: float,
@@ -65,40 +75,57 @@ def rank(
     *,
     explore: float = EXPLORE,
 ) -> list[Ranked]:
+    """All candidates in their `order`, each with its score and reasons."""
+    return [_judged(one, now) for one in order(candidates, now, rng, avoiding, explore=explore)]
+
+
+def order(
+    candidates: Iterable[Candidate],
+    now: float,
+    rng: random.Random,
+    avoiding: Avoiding = NOTHING,
+    *,
+    explore: float = EXPLORE,
+) -> list[Placed]:
     """All candidates, the best first: volunteers, then bootstrap relays, then those that are not usable now.
 
     Who failed lately rests, and is asked all the same a minute later when there is nobody else. The same candidates
     in another order, the same time and an equal `rng` give the same list. `now` is Unix time.
     """
     # In an order of their own, so that `rng` alone decides among equals.
-    ordered = sorted(candidates, key=lambda candidate: candidate.relay_id)
+    ordered = sorted(candidates, key=_relay_id)
     against = [_against(candidate, avoiding) for candidate in ordered]
     resting = [rest_left(candidate.own, now) for candidate in ordered]
     nobody = not any(not told and left == 0 for told, left in zip(against, resting, strict=True))
-    proven: list[tuple[tuple[float, ...], Ranked]] = []
-    newcomers: list[tuple[tuple[float, ...], Ranked]] = []
-    fallback: list[tuple[tuple[float, ...], Ranked]] = []
-    unusable: list[tuple[tuple[float, ...], Ranked]] = []
+    proven: list[tuple[tuple[float, ...], Placed]] = []
+    newcomers: list[tuple[tuple[float, ...], Placed]] = []
+    fallback: list[tuple[tuple[float, ...], Placed]] = []
+    unusable: list[tuple[tuple[float, ...], Placed]] = []
     for candidate, told, left in zip(ordered, against, resting, strict=True):
         own = candidate.own
         if left > 0 and not told and nobody and now - max(own.failed_at, own.refused_at) >= _LAST_RESORT_S:
-            ranked = _judged(candidate, [], [f"{_why_it_rests(own)}: asked all the same, as there is no other"], now)
+            note = f"{_why_it_rests(own)}: asked all the same, as there is no other"
+            placed = Placed(candidate, (), (note,))
         elif left > 0:
-            rest = f"{_why_it_rests(own)}: not asked for another {_ago(left)}"
-            ranked = _judged(candidate, [*told, rest], [], now)
+            placed = Placed(candidate, (*told, f"{_why_it_rests(own)}: not asked for another {_ago(left)}"))
         else:
-            ranked = _judged(candidate, told, [], now)
+            placed = Placed(candidate, told)
         key = (*_order(candidate), rng.random())
-        if not ranked.usable:
-            unusable.append((key, ranked))
+        if placed.against:
+            unusable.append((key, placed))
         elif candidate.source == "bootstrap":
-            fallback.append((key, ranked))
+            fallback.append((key, placed))
         elif own.tries < _NEWCOMER_TRIES:
-            newcomers.append((key, ranked))
+            newcomers.append((key, placed))
         else:
-            proven.append((key, ranked))
+            proven.append((key, placed))
     first, new, last, out = (_sorted(rows) for rows in (proven, newcomers, fallback, unusable))
     return [*_mixed(first, new, rng, explore), *last, *out]
+
+
+def score_of(candidate: Candidate) -> int:
+    """What it is worth, 0…100."""
+    return min(100, max(0, int(_standing(candidate, candidate.own.latency_ms))))
 
 
 def usable(candidate: Candidate, now: float, avoiding: Avoiding = NOTHING) -> bool:
@@ -129,19 +156,25 @@ def diverse(ranked: Sequence[Ranked], most: int, *, fill: bool = False) -> list[
     return chosen
 
 
-def _sorted(rows: list[tuple[tuple[float, ...], Ranked]]) -> list[Ranked]:
-    return [ranked for _, ranked in sorted(rows, key=lambda row: row[0])]
+def _relay_id(candidate: Candidate) -> bytes:
+    return candidate.relay_id
 
 
-def _mixed(proven: list[Ranked], newcomers: list[Ranked], rng: random.Random, explore: float) -> list[Ranked]:
-    mixed: list[Ranked] = []
+def _key(row: tuple[tuple[float, ...], Placed]) -> tuple[float, ...]:
+    return row[0]
+
+
+def _sorted(rows: list[tuple[tuple[float, ...], Placed]]) -> list[Placed]:
+    return [placed for _, placed in sorted(rows, key=_key)]
+
+
+def _mixed(proven: list[Placed], newcomers: list[Placed], rng: random.Random, explore: float) -> list[Placed]:
+    mixed: list[Placed] = []
     first, new = list(reversed(proven)), list(reversed(newcomers))
     while first or new:
         if new and (not first or rng.random() < explore):
             one = new.pop()
-            if first:
-                one.reasons.append("stands here to be tried")
-            mixed.append(one)
+            mixed.append(one._replace(explored=True) if first else one)
         else:
             mixed.append(first.pop())
     return mixed
@@ -166,9 +199,10 @@ def _order(candidate: Candidate) -> tuple[float, float, float]:
     return (float(load >= FULL), -(value // _GRADE), bucket)
 
 
-def _judged(candidate: Candidate, against: list[str], notes: list[str], now: float) -> Ranked:
+def _judged(placed: Placed, now: float) -> Ranked:
+    candidate, against, notes, explored = placed
     own = candidate.own
-    worth = min(100, max(0, int(_standing(candidate, own.latency_ms))))
+    worth = score_of(candidate)
     reasons = [*against, *notes]
     if own.tries >= _NEWCOMER_TRIES:
         worked = f"{own.successful:.0f} of {own.tries:.0f} tries worked"
@@ -190,6 +224,8 @@ def _judged(candidate: Candidate, against: list[str], notes: list[str], now: flo
         reasons.append("named in discovery.bootstrap: used when no volunteer will do")
     elif candidate.source == "mdns":
         reasons.append("found on the local network")
+    if explored:
+        reasons.append("stands here to be tried")
     return Ranked(candidate, worth, stars(worth), reasons, not against)
 
 
