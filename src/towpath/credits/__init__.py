@@ -1,1 +1,1 @@
-"""What nodes owe one another: receipts, the ledger, who is served when it is crowded, and how credit reaches us."""
+"""Who helped is helped: accounts, receipts, the ledger, and what a balance is worth when a relay is crowded."""
