@@ -123,7 +123,8 @@ class Graph:
 
     def credit(self, source: bytes, sink: bytes, hops: int = MAX_HOPS) -> int:
         """How many bytes the source still owes the sink, along at most `hops` edges."""
-        return sum(path.amount for path in self.paths(source, sink, hops))
+        direct, shared = self._largest(source, sink, hops)
+        return direct + sum(amount for _, _, amount in shared)
 
     def take(self, source: bytes, sink: bytes, amount: int, hops: int = MAX_HOPS) -> list[Path]:
         """Uses up `amount` bytes of that, or what there is; what was used, the shortest ways first.
@@ -147,16 +148,22 @@ class Graph:
         With at most three edges an edge is always the first of a path, the middle one or the last, whatever the path;
         so a flow between two rows of nodes, those that the source owes and those that owe the sink, is exact.
         """
+        direct, shared = self._largest(source, sink, hops)
+        one = [Path((source, sink), direct)] if direct else []
+        two = sorted((Path((source, x, sink), n) for x, y, n in shared if x == y), key=_largest_first)
+        three = sorted((Path((source, x, y, sink), n) for x, y, n in shared if x != y), key=_largest_first)
+        return [*one, *two, *three]
+
+    def _largest(self, source: bytes, sink: bytes, hops: int) -> tuple[int, list[tuple[bytes, bytes, int]]]:
+        """What goes directly, and what through one node (named twice) or two."""
         if not 1 <= hops <= MAX_HOPS:
             raise ValueError(f"{hops} hops; 1 to {MAX_HOPS} are possible")
         if source == sink:
-            return []
-        found = []
-        direct = self.edge(source, sink)
-        if direct is not None and direct.left:
-            found.append(Path((source, sink), direct.left))
+            return 0, []
+        edge = self.edge(source, sink)
+        direct = 0 if edge is None else edge.left
         if hops == 1:
-            return found
+            return direct, []
         supply = {x: edge.left for x, edge in self._out.get(source, {}).items() if x != sink and edge.left}
         demand = {y: edge.left for y, edge in self._in.get(sink, {}).items() if y != source and edge.left}
         arcs = [(y, y, min(supply[y], demand[y])) for y in demand if y in supply]
@@ -165,10 +172,7 @@ class Graph:
                 for x, edge in self._in.get(y, {}).items():
                     if x in supply and edge.left:
                         arcs.append((x, y, edge.left))
-        shared = _Shared(supply, demand, arcs).flows()
-        two = sorted((Path((source, x, sink), n) for x, y, n in shared if x == y), key=_largest_first)
-        three = sorted((Path((source, x, y, sink), n) for x, y, n in shared if x != y), key=_largest_first)
-        return [*found, *two, *three]
+        return direct, _Shared(supply, demand, arcs).flows()
 
 
 def _largest_first(path: Path) -> tuple[int, tuple[bytes, ...]]:
@@ -202,16 +206,19 @@ class _Shared:
     def flows(self) -> list[tuple[bytes, bytes, int]]:
         """The arcs that carry something, and how much."""
         # Most of it needs no detour.
-        for arc in range(len(self._arcs)):
-            x, y = self._head[arc], self._tail[arc]
-            amount = min(self._supply[x], self._demand[y], self._left[arc])
-            if amount:
-                self._send(x, y, [arc], amount)
+        supply, demand, left = self._supply, self._demand, self._left
+        for arc, (x, y) in enumerate(zip(self._head, self._tail, strict=True)):
+            if supply[x] and demand[y]:
+                amount = min(supply[x], demand[y], left[arc])
+                self._flow[arc] = amount
+                supply[x] -= amount
+                demand[y] -= amount
+                left[arc] -= amount
         while self._levels():
             self._next_x = [0] * len(self._of_x)
             self._next_y = [0] * len(self._of_y)
-            for x, left in enumerate(self._supply):
-                if left:
+            for x in range(len(supply)):
+                if supply[x]:
                     self._augment(x)
         return [(x, y, n) for (x, y, _), n in zip(self._arcs, self._flow, strict=True) if n]
 
@@ -250,7 +257,7 @@ class _Shared:
         while self._supply[start]:
             if len(path) % 2 == 0:
                 arc = self._forward(x)
-                if arc is not None:
+                if arc >= 0:
                     path.append(arc)
                     y = self._tail[arc]
                 elif path:
@@ -259,41 +266,48 @@ class _Shared:
                 else:
                     return
             elif self._demand[y]:
-                forward, back = path[::2], path[1::2]
-                amount = min(
-                    self._supply[start],
-                    self._demand[y],
-                    *(self._left[arc] for arc in forward),
-                    *(self._flow[arc] for arc in back),
-                )
+                rooms = [self._flow[arc] if step % 2 else self._left[arc] for step, arc in enumerate(path)]
+                amount = min(self._supply[start], self._demand[y], *rooms)
                 self._send(start, y, path, amount)
-                path, x = [], start
+                # On from where the way is full now: what leads there still has room.
+                for step, room in enumerate(rooms):
+                    if room == amount:
+                        del path[step:]
+                        break
+                x = self._head[path[-1]] if path else start
+                y = self._tail[path[-1]] if path else -1
             else:
                 arc = self._back(y)
-                if arc is not None:
+                if arc >= 0:
                     path.append(arc)
                     x = self._head[arc]
                 else:
                     self._level_y[y] = -1
                     x = self._head[path.pop()]
 
-    def _forward(self, x: int) -> int | None:
-        arcs, level = self._of_x[x], self._level_x[x] + 1
-        while self._next_x[x] < len(arcs):
-            arc = arcs[self._next_x[x]]
-            if self._left[arc] and self._level_y[self._tail[arc]] == level:
+    def _forward(self, x: int) -> int:
+        """The next arc that leads on from a supplier, or -1."""
+        arcs, left, tail, levels = self._of_x[x], self._left, self._tail, self._level_y
+        level = self._level_x[x] + 1
+        for step in range(self._next_x[x], len(arcs)):
+            arc = arcs[step]
+            if left[arc] and levels[tail[arc]] == level:
+                self._next_x[x] = step
                 return arc
-            self._next_x[x] += 1
-        return None
+        self._next_x[x] = len(arcs)
+        return -1
 
-    def _back(self, y: int) -> int | None:
-        arcs, level = self._of_y[y], self._level_y[y] + 1
-        while self._next_y[y] < len(arcs):
-            arc = arcs[self._next_y[y]]
-            if self._flow[arc] and self._level_x[self._head[arc]] == level:
+    def _back(self, y: int) -> int:
+        """The next arc that can be taken back from a demander, or -1."""
+        arcs, flow, head, levels = self._of_y[y], self._flow, self._head, self._level_x
+        level = self._level_y[y] + 1
+        for step in range(self._next_y[y], len(arcs)):
+            arc = arcs[step]
+            if flow[arc] and levels[head[arc]] == level:
+                self._next_y[y] = step
                 return arc
-            self._next_y[y] += 1
-        return None
+        self._next_y[y] = len(arcs)
+        return -1
 
     def _send(self, x: int, y: int, path: list[int], amount: int) -> None:
         self._supply[x] -= amount
