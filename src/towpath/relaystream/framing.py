@@ -64,11 +64,11 @@ class Pace:
         self._spent = 0.0
         self._at = 0.0
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float, cost: float = 1.0) -> bool:
         """May one more come at `now`, in seconds of a clock that does not go back? One that may not costs nothing."""
         self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self._per_s)
         self._at = now
-        if self._spent + 1.0 > self._burst:
+        if self._spent + cost > self._burst:
             return False
-        self._spent += 1.0
+        self._spent += cost
         return True
