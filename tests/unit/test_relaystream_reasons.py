@@ -53,6 +53,26 @@ def refused(code: int, have: int | None = None, limit: int | None = None, **more
         (refused(Reason.DENIED), "its owner does not let this peer in; ask its owner, or use another relay"),
         (refused(Reason.RESTING), "it leaves the line to its owner for now; use another relay"),
         (refused(Reason.STOPPING), "it is about to stop; use another relay"),
+        (
+            refused(Reason.FREE_TIER_NETWORK, 50_000_000, 10**9, again=3600),
+            "its free tier for your network is used up, and refills to 50 MB in 60 min; "
+            "relaying for others raises it (towpath mode cooperative), or use another relay",
+        ),
+        (
+            refused(Reason.FREE_TIER_ACCOUNT, 0, 10**9),
+            "its free tier for your account is used up, and does not refill; "
+            "relaying for others raises it (towpath mode cooperative), or use another relay",
+        ),
+        (
+            refused(Reason.FREE_SEATS, 40, 256),
+            "it is crowded, and your network has its share of the reservations (40 of 256); "
+            "relaying for others raises it (towpath mode cooperative), or use another relay",
+        ),
+        (
+            refused(Reason.OTHER_END, again=60),
+            "the other peer has used up its free tier there, and refills in 60 s; "
+            "it goes on earlier when that peer relays for others, or use another relay",
+        ),
         (refused(77, 1, 2), "it has a reason that this version does not know (code 77); use another relay"),
     ],
 )
@@ -63,7 +83,7 @@ def test_a_refusal_says_why_and_what_to_do(sentence: str, said: str) -> None:
 def test_every_reason_has_words_for_refusing_and_for_moving_out() -> None:
     for code in Reason:
         assert "does not know" not in refused(code)
-        if code > Reason.RATE:
+        if Reason.RATE < code < Reason.FREE_TIER_NETWORK:
             assert "does not know" not in moving_sentence(Moving(code=code))
 
 

@@ -54,6 +54,16 @@ class Reason(enum.IntEnum):
     """The owner's machine or line is wanted for something else. What, is not told."""
     STOPPING = 12
     """The node is about to end."""
+    FREE_TIER_NETWORK = 13
+    """Credits: the free tier of the asker's IPv4 /24 or IPv6 /56 is used up; `have` bytes of its `limit` are there at
+    `again`."""
+    FREE_TIER_ACCOUNT = 14
+    """The same of the asker's account."""
+    FREE_SEATS = 15
+    """Credits: `have` circuits (reservations) of the asker's network are there, which is its share of the relay's
+    `limit`."""
+    OTHER_END = 16
+    """Credits: the peer at the other end has neither credit nor free tier left; `again` as in 13."""
 
 
 class Answer(enum.IntEnum):
@@ -81,10 +91,13 @@ _ANSWERS: dict[int, str] = {
 }
 _PERIODS = {"hour": "hourly", "day": "daily", "month": "monthly"}
 _ELSEWHERE = "use another relay"
+_CREDITS = (Reason.FREE_TIER_NETWORK, Reason.FREE_TIER_ACCOUNT, Reason.FREE_SEATS, Reason.OTHER_END)
 
 
 def refusal_sentence(refused: Refused) -> str:
     """A clause about the relay ("it …") and what to do."""
+    if refused.code in _CREDITS:
+        return f"{_credits(refused)}; {_credits_advice(refused.code)}"
     told = _refusal(refused)
     back = "" if refused.again is None else f", and asking again makes sense in {in_words(refused.again)}"
     if refused.code == Reason.QUOTA and refused.again is not None:
@@ -119,6 +132,27 @@ def _quota(refused: Refused) -> str:
     if refused.have is None or not refused.limit:
         return f"{quota} is nearly used up"
     return f"{refused.have * 100 // refused.limit}% of {quota} of {_size(refused.limit)} is left"
+
+
+def _credits(refused: Refused) -> str:
+    if refused.code == Reason.FREE_SEATS:
+        what = "reservations" if refused.request == Request.RESERVE else "circuits"
+        counted = "" if refused.have is None or refused.limit is None else f" ({refused.have} of {refused.limit})"
+        return f"it is crowded, and your network has its share of the {what}{counted}"
+    whose = {
+        Reason.FREE_TIER_NETWORK: "its free tier for your network is used up",
+        Reason.FREE_TIER_ACCOUNT: "its free tier for your account is used up",
+    }.get(Reason(refused.code), "the other peer has used up its free tier there")
+    if refused.again is None:
+        return f"{whose}, and does not refill"
+    amount = "" if refused.have is None else f" to {_size(refused.have)}"
+    return f"{whose}, and refills{amount} in {in_words(refused.again)}"
+
+
+def _credits_advice(code: int) -> str:
+    if code == Reason.OTHER_END:
+        return f"it goes on earlier when that peer relays for others, or {_ELSEWHERE}"
+    return f"relaying for others raises it (towpath mode cooperative), or {_ELSEWHERE}"
 
 
 def _state(code: int) -> str:

@@ -1,0 +1,230 @@
+"""Who is accepted, and how much is left: what holds for every number."""
+
+from __future__ import annotations
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from towpath.credits.decay import HALF_LIFE_S, decayed
+from towpath.credits.free_tier import FULL, UNLIMITED, Bucket, Tier, prefix_of, prefix_of_ip
+from towpath.credits.policy import (
+    HEAVY,
+    LEAST,
+    LIGHT,
+    LOADED,
+    Asked,
+    Ground,
+    Load,
+    Seats,
+    reservation_seat,
+    should_accept_circuit,
+)
+
+NOW = 1_800_000_000.0
+BYTES = st.integers(0, 1 << 42)
+SHARES = st.floats(0, 1)
+LOADS = st.builds(Load, SHARES, SHARES, SHARES, SHARES)
+SIZES = st.one_of(st.none(), st.integers(0, 1 << 40))
+REFILLS = st.one_of(st.none(), st.floats(0, 1e9))
+TIERS = st.builds(Tier, SIZES, REFILLS)
+SEATS = st.builds(
+    lambda limit, paying, free, mine: Seats(limit, paying, free + mine, mine),
+    st.one_of(st.none(), st.integers(0, 600)),
+    st.integers(0, 300),
+    st.integers(0, 300),
+    st.integers(0, 300),
+)
+ASKED = st.builds(
+    Asked,
+    st.one_of(st.none(), st.just(bytes(32))),
+    st.just(b"\xc0\x00\x02"),
+    BYTES,
+    BYTES,
+    BYTES,
+    BYTES,
+    LOADS,
+    st.sampled_from(["under_load", "always", "never"]),
+    st.booleans(),
+    TIERS,
+    SEATS,
+)
+TIMES = st.floats(0, 4e9)
+
+
+@given(ASKED)
+def test_nobody_is_asked_for_anything_while_there_is_room(asked: Asked) -> None:
+    assume(asked.enforce != "always")
+    asked = asked._replace(load=Load(*(share * (LOADED - 1e-9) for share in asked.load)))
+    decision = should_accept_circuit(asked, NOW)
+    assert decision.accept
+    assert decision.limit_data is None
+
+
+@given(ASKED)
+def test_the_rule(asked: Asked) -> None:
+    """Earned more than spent: yes; free tier left: yes; otherwise no, with a reason that has its numbers."""
+    decision = should_accept_circuit(asked, NOW)
+    left = asked.credit + asked.free_left
+    if not asked.enforced:
+        assert decision.accept
+    elif left < LEAST:
+        assert decision.ground is Ground.USED_UP
+    else:
+        assert decision.accept or decision.ground is Ground.NO_SEAT
+    if decision.accept:
+        assert decision.code is None
+        assert decision.weight == (HEAVY if asked.credit >= LEAST else LIGHT)
+    else:
+        assert decision.code is not None
+        assert decision.have is not None
+        assert decision.limit_data is None
+
+
+@given(ASKED)
+def test_what_is_told_is_there(asked: Asked) -> None:
+    decision = should_accept_circuit(asked, NOW)
+    if decision.limit_data is not None:
+        assert LEAST <= decision.limit_data <= asked.credit + asked.free_left
+    if decision.again_at is not None:
+        # Whoever comes back then finds what it was told, if nobody used it meanwhile.
+        wait = decision.again_at - NOW
+        refilled = asked.free_left + (asked.tier.refill or 0.0) * wait
+        assert decision.have is not None
+        assert refilled >= decision.have - max(1.0, 1e-6 * refilled)
+        assert decision.have >= LEAST
+
+
+@given(ASKED, BYTES, BYTES)
+def test_more_credit_never_costs_anything(asked: Asked, more: int, less: int) -> None:
+    before = should_accept_circuit(asked, NOW)
+    after = should_accept_circuit(asked._replace(earned=asked.earned + more, spent=max(0, asked.spent - less)), NOW)
+    assert after.accept >= before.accept
+    if before.accept:
+        assert after.weight >= before.weight
+
+
+@given(ASKED)
+def test_who_does_not_sign_is_served_as_a_stranger(asked: Asked) -> None:
+    rider = should_accept_circuit(asked._replace(rider=True), NOW)
+    stranger = should_accept_circuit(asked._replace(account=None, rider=False), NOW)
+    assert rider == stranger
+
+
+@given(ASKED, st.integers(0, 100), st.integers(5, 600))
+def test_a_newcomers_network_always_gets_one_of_the_seats_that_are_kept(asked: Asked, free: int, limit: int) -> None:
+    free %= limit - limit // 5
+    seats = Seats(limit, limit - limit // 5, free, 0)
+    asked = asked._replace(seats=seats, free_left_prefix=1 << 30, account=None)
+    assert should_accept_circuit(asked, NOW).accept
+
+
+@given(st.integers(5, 2000), st.integers(1, 60))
+def test_networks_that_take_all_they_get_take_much_the_same(limit: int, networks: int) -> None:
+    """One circuit after the other, in turn, until nobody gets any more."""
+    held = [0] * networks
+    asked = Asked(None, b"", 1 << 40, enforce="always")
+    moved = True
+    while moved:
+        moved = False
+        for i in range(networks):
+            seats = Seats(limit, 0, sum(held), held[i])
+            if should_accept_circuit(asked._replace(seats=seats), NOW).accept:
+                held[i] += 1
+                moved = True
+    assert max(held) - min(held) <= 1
+    assert sum(held) <= limit - limit // 5
+    if networks <= limit // 2:
+        assert min(held) >= 1
+
+
+@given(st.booleans(), st.integers(0, 500), st.one_of(st.none(), st.integers(0, 500)), st.integers(0, 50))
+def test_the_last_reservations_are_kept_for_contributors(
+    paying: bool, held: int, limit: int | None, of_address: int
+) -> None:
+    seat = reservation_seat(paying, held, limit, of_address)
+    if paying or limit is None or held < limit - limit // 5:
+        assert seat
+    elif held >= limit - limit // 10:
+        assert not seat
+
+
+# --- the free tier ---------------------------------------------------------------------------
+
+
+@given(TIERS, st.lists(st.tuples(TIMES, BYTES), max_size=20), TIMES)
+def test_what_is_left_is_within_the_tier_whatever_the_clock_does(
+    tier: Tier, uses: list[tuple[float, int]], now: float
+) -> None:
+    bucket = FULL
+    for at, n in uses:
+        before = tier.left(bucket, at)
+        bucket = tier.take(bucket, n, at)
+        after = tier.left(bucket, at)
+        if tier.limited:
+            assert max(0, before - n) - 1 <= after <= max(0, before - n) + 1
+        else:
+            assert after == UNLIMITED
+    left = tier.left(bucket, now)
+    assert 0 <= left <= (UNLIMITED if not tier.limited else tier.size or 0)
+
+
+@given(st.integers(1, 1 << 40), st.floats(1.0, 1e9), st.lists(st.tuples(st.floats(0, 1e6), BYTES), max_size=20))
+def test_nobody_gets_more_than_the_tier_and_its_refill(size: int, refill: float, uses: list[tuple[float, int]]) -> None:
+    tier = Tier(size, refill)
+    bucket, now, given = FULL, NOW, 0
+    for gap, wanted in uses:
+        now += gap
+        n = min(wanted, tier.left(bucket, now))
+        bucket = tier.take(bucket, n, now)
+        given += n
+    assert given <= (size + refill * (now - NOW)) * (1 + 1e-9) + len(uses)
+
+
+@given(st.integers(1, 1 << 40), st.floats(1.0, 1e9), BYTES)
+def test_it_is_full_again_after_the_time_it_says(size: int, refill: float, used: int) -> None:
+    tier = Tier(size, refill)
+    bucket = tier.take(FULL, used, NOW)
+    wait = tier.seconds_until(tier.left(bucket, NOW), size)
+    assert wait is not None
+    assert tier.left(bucket, NOW + wait + 1) >= size - 1
+
+
+def test_a_clock_that_goes_back_refills_nothing() -> None:
+    tier = Tier(1000, 1.0)
+    bucket = Bucket(900.0, NOW)
+    assert tier.left(bucket, NOW - 10_000) == 100
+
+
+@given(st.ip_addresses())
+def test_a_network_is_a_24_or_a_56(ip: object) -> None:
+    packed = ip.packed  # type: ignore[attr-defined]
+    code = b"\x04" if len(packed) == 4 else b"\x29"
+    prefix = prefix_of(code + packed + b"\x06\x0f\xa1")
+    assert prefix == prefix_of_ip(packed)
+    if not packed.startswith(bytes(10) + b"\xff\xff"):
+        assert prefix == packed[: 3 if len(packed) == 4 else 7]
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_have_a_network_or_none(remote: bytes) -> None:
+    assert len(prefix_of(remote)) in (0, 3, 7)
+
+
+# --- decay -----------------------------------------------------------------------------------
+
+
+@given(BYTES, TIMES, TIMES, TIMES)
+def test_nothing_grows_by_waiting(amount: int, since: float, first: float, then: float) -> None:
+    first, then = sorted((first, then))
+    assert 0 <= decayed(amount, since, then) <= decayed(amount, since, first) <= amount
+
+
+@given(BYTES, TIMES, st.floats(0, 1e8), st.floats(0, 1e8))
+def test_fading_in_two_steps_is_fading_in_one(amount: int, since: float, a: float, b: float) -> None:
+    at_once = decayed(amount, since, since + a + b)
+    in_two = decayed(decayed(amount, since, since + a), since + a, since + a + b)
+    assert abs(at_once - in_two) <= 1e-6 * amount
+
+
+def test_half_is_left_after_thirty_days() -> None:
+    assert decayed(1000, NOW, NOW + HALF_LIFE_S) == 500
