@@ -75,8 +75,8 @@ WORDS = {
     "limit WHAT VALUE": "limit day 7GB",
     "schedule set": "schedule set mon 09-17 off",
 }
-ELSEWHERE = ("id", "service", "doctor")
-"""Commands that ask no node, or more than one."""
+ELSEWHERE = ("id", "service", "web", "doctor")
+"""Commands that ask no node, or more than one; `web` is in test_web."""
 
 
 @pytest.mark.parametrize("command", [command for command in ONCE if not command.startswith(ELSEWHERE)])

@@ -55,6 +55,10 @@ CONTRACT = {
     "network.workers": (1, 1, 1),
     "native.aead": ("auto",) * 3,
     "web.listen": (HostPort("127.0.0.1", 4080),) * 3,
+    "web.names": ((),) * 3,
+    "web.certificate": (None,) * 3,
+    "web.certificate_key": (None,) * 3,
+    "web.without_tls": (False,) * 3,
     "metrics.listen": (None, None, None),
     "log.level": ("info",) * 3,
     "log.format": ("auto",) * 3,
@@ -184,6 +188,8 @@ def test_a_wrong_key_names_itself_its_value_the_nearest_right_key_and_what_that_
         ("network.workers", 0),
         ("web.listen", "4080"),
         ("web.listen", "[::1:4080"),
+        ("web.names", "a b"),
+        ("web.certificate", " "),
         ("log.level", "loud"),
     ],
 )
@@ -223,6 +229,8 @@ def test_a_wrong_value_names_the_key_the_value_and_what_is_allowed(key: str, val
         ("web.listen", "[::1]:80", HostPort("::1", 80)),
         ("metrics.listen", "localhost:9100", HostPort("localhost", 9100)),
         ("web.listen", "none", None),
+        ("web.names", "Relay.Example.org, two", ("relay.example.org", "two")),
+        ("web.certificate", "/etc/ssl/own.pem", "/etc/ssl/own.pem"),
         ("network.max_connections", "5000", 5000),
     ],
 )

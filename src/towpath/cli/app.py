@@ -41,6 +41,7 @@ COMMANDS: Final = (
     Command("id", "Show, save or bring in who this node is.", "identities:app", _NODE),
     Command("config", "Show and change the settings of this node.", "configuration:app", _NODE),
     Command("service", "Let systemd run the node: at boot, watched and confined.", "service:app", _NODE),
+    Command("web", "Open the node's page in a browser.", "page:web", _NODE),
     Command("doctor", "Say what is wrong with it or its machine, and how to mend it.", "doctor:doctor", _NODE),
     Command("completion", "Make a shell complete commands and options.", "completion:completion", _NODE),
     Command("status", "Show what it is doing, and today's numbers.", "queries:status", _SEE),

@@ -68,6 +68,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         events=rows(refer("event"), "the last ones"),
     ),
     "ids": fields("who a node is", peer_id=text(), relay_id=text()),
+    "page": fields("where the page is", url=text("with the token: whoever has it can do everything with the node")),
     "exported": fields(
         "keys that were saved",
         {"peer_id": text(), "relay_id": text()},
@@ -155,6 +156,7 @@ ONCE: Final[dict[str, str | tuple[str]]] = {
     "service install": "installed",
     "service remove": "removed",
     "service status": "service",
+    "web": "page",
     "doctor": "diagnosis",
     "status": "status",
     "check": "check",

@@ -28,6 +28,7 @@ from towpath.errors import SettingsError, TowpathError
 from towpath.host.notify import Manager
 from towpath.node import Node
 from towpath.settings import HostPort, RelayMode, Settings
+from towpath.web.place import Place, open_place
 
 __all__ = ["overrides", "run"]
 
@@ -87,10 +88,11 @@ class _Run:
     async def _serve(self, node: Node) -> None:
         sock = listen(self._socket)
         metrics = _metrics_socket(self._settings)
+        page = self._page(node)
         # Before anybody knows of the node: unhandled, a terminal that closes would kill it.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up, node)
-        self._announce(node, metrics)
-        api = LateServer(node, sock, metrics, self._unanswered)
+        self._announce(node, metrics, page)
+        api = LateServer(node, sock, metrics, self._unanswered, page)
         api.start()
         node.on_settings("log.", lambda settings: log.configure(settings.log))
         node.on_settings("metrics.", lambda settings: self._move_metrics(node, api, settings))
@@ -145,14 +147,25 @@ class _Run:
             else:
                 logger.info("settings.reloaded", **became)
 
-    def _announce(self, node: Node, metrics: socket.socket | None) -> None:
+    def _page(self, node: Node) -> Place | None:
+        try:
+            return open_place(self._settings, self._data)
+        except TowpathError as e:
+            if self._settings.source("web.listen") != "default":
+                raise
+            # Nobody asked for it, and relaying is worth more.
+            node.events.publish("page_not_served", str(e))
+            log.get_logger("settings").warning("page.not_served", reason=str(e))
+            return None
+
+    def _announce(self, node: Node, metrics: socket.socket | None, page: Place | None) -> None:
         ready = {
             "event": "ready",
             "peer_id": node.peer_id,
             "relay_id": node.relay_id,
             "listen": node.listen_addresses,
             "api": str(self._socket),
-            "web": None,
+            "web": None if page is None else page.url,
             "metrics": None if metrics is None else f"http://{HostPort(*metrics.getsockname()[:2])}/metrics",
             "pid": os.getpid(),
         }
@@ -160,7 +173,7 @@ class _Run:
         if self._json:
             print(json.dumps(ready), flush=True)
         else:
-            print(_greeting(self._settings, self._data, node), flush=True)
+            print(_greeting(self._settings, self._data, node, page), flush=True)
         logger = log.get_logger("settings")
         for key in self._settings.without_effect_yet():
             logger.warning(
@@ -192,7 +205,7 @@ def _metrics_socket(settings: Settings) -> socket.socket | None:
     return bind(at, "metrics.listen", move=settings.relay.mode is not RelayMode.DEDICATED_SERVER)
 
 
-def _greeting(settings: Settings, data: Path, node: Node) -> str:
+def _greeting(settings: Settings, data: Path, node: Node, page: Place | None) -> str:
     mode = settings.relay.mode
     lines = [f"towpath {__version__} {_DOES[mode]} ({mode})."]
     lines += [f"  {'peer id':10}{node.peer_id}", f"  {'relay id':10}{node.relay_id}"]
@@ -204,7 +217,10 @@ def _greeting(settings: Settings, data: Path, node: Node) -> str:
     if not mode.relays:
         lines.append("To relay for others, start it with --mode cooperative or --mode dedicated.")
     option = "" if data == data_directory(None) else f" --data {data}"
-    lines += [f"See what it does with: towpath status{option}", "Stop it with Ctrl-C."]
+    lines.append(f"See what it does with: towpath status{option}")
+    if page is not None:
+        lines.append(f"Its page is at {page.url}; open it with: towpath web{option}")
+    lines.append("Stop it with Ctrl-C.")
     return "\n".join(lines)
 
 

@@ -10,19 +10,39 @@ import asyncio
 import importlib
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import ssl
+
+    from aiohttp import web
+
     from towpath.control.routes import Controlled
     from towpath.control.server import ControlServer
 
-__all__ = ["LateServer"]
+__all__ = ["Face", "LateServer"]
+
+
+class Face(Protocol):
+    """Another place where the API is answered, for whoever it lets in."""
+
+    @property
+    def sock(self) -> socket.socket:
+        """It listens already."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """By what it is reached."""
+
+    def load(self) -> Callable[[web.Application], None]:
+        """What makes an application that answers the API this place's. In a thread: it may be slow."""
 
 
 class LateServer:
     """Answers for `node` on sockets that listen already, between `start` and `stop`; see ControlServer.
 
-    `failed(error)` is called when it cannot be loaded: then nobody can ask the node anything.
+    `failed(error)` is called when it cannot be loaded: then nobody can ask the node anything. `face` is where it is
+    answered besides, as the page's server.
     """
 
     def __init__(
@@ -31,11 +51,13 @@ class LateServer:
         sock: socket.socket,
         metrics: socket.socket | None,
         failed: Callable[[BaseException], None],
+        face: Face | None = None,
     ) -> None:
         self._node = node
         self._socket = sock
         self._metrics = metrics
         self._failed = failed
+        self._face = face
         self._watched: list[socket.socket] = []
         self._loading: asyncio.Task[None] | None = None
         self._server: ControlServer | None = None
@@ -43,9 +65,13 @@ class LateServer:
     def start(self) -> None:
         """Waits for the first who connects."""
         loop = asyncio.get_running_loop()
-        self._watched = [sock for sock in (self._socket, self._metrics) if sock is not None]
+        self._watched = self._sockets()
         for sock in self._watched:
             loop.add_reader(sock.fileno(), self._asked)
+
+    def _sockets(self) -> list[socket.socket]:
+        face = None if self._face is None else self._face.sock
+        return [sock for sock in (self._socket, self._metrics, face) if sock is not None]
 
     @property
     def loaded(self) -> bool:
@@ -64,11 +90,16 @@ class LateServer:
             self._loading.add_done_callback(self._loaded)
 
     async def _load(self) -> None:
-        module = await asyncio.to_thread(importlib.import_module, "towpath.control.server")
-        make: type[ControlServer] = module.ControlServer
+        make, dress = await asyncio.to_thread(self._import)
         server = make(self._node, self._socket, self._metrics)
+        if self._face is not None and dress is not None:
+            server.serve_also(self._face.sock, self._face.tls, dress)
         self._server = server
         await server.start()
+
+    def _import(self) -> tuple[type[ControlServer], Callable[[web.Application], None] | None]:
+        module = importlib.import_module("towpath.control.server")
+        return module.ControlServer, None if self._face is None else self._face.load()
 
     def _loaded(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -97,6 +128,5 @@ class LateServer:
         if self._server is not None:
             await self._server.stop()
             return
-        for sock in (self._socket, self._metrics):
-            if sock is not None:
-                sock.close()
+        for sock in self._sockets():
+            sock.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -23,7 +24,7 @@ from towpath.errors import SettingsError, TowpathError
 from towpath.log import get_logger
 from towpath.metrics import Metrics
 
-__all__ = ["MAX_BODY", "MAX_CONNECTIONS", "ControlServer"]
+__all__ = ["MAX_BODY", "MAX_CONNECTIONS", "ControlServer", "error_answer"]
 
 MAX_CONNECTIONS: Final = 64
 MAX_BODY: Final = 64 * 1024
@@ -47,23 +48,33 @@ class ControlServer:
         self._metrics = Metrics(node)
         self._api = _Place(sock, self._everything())
         self._moving: set[asyncio.Task[None]] = set()
+        self._face: _Place | None = None
         self._at: _Place | None = None if metrics is None else _Place(metrics, self._metrics_only())
         self._streams: set[asyncio.Task[Any]] = set()
 
+    def serve_also(
+        self, sock: socket.socket, tls: ssl.SSLContext | None, dress: Callable[[web.Application], None]
+    ) -> None:
+        """Answers there, too, once `start` is called: as an application to which `dress` adds what it wants."""
+        app = self._everything()
+        dress(app)
+        self._face = _Place(sock, app, tls)
+
     async def start(self) -> None:
         """Begins to answer, those first who connected already."""
-        await self._api.start()
-        if self._at is not None:
-            await self._at.start()
+        for place in self._places():
+            await place.start()
 
     async def stop(self) -> None:
         """Closes every connection and the sockets; the path of the Unix socket is the caller's to remove."""
         for stream in self._streams:
             stream.cancel()
         await asyncio.gather(*self._moving)
-        await self._api.stop()
-        if self._at is not None:
-            await self._at.stop()
+        for place in self._places():
+            await place.stop()
+
+    def _places(self) -> list[_Place]:
+        return [place for place in (self._api, self._face, self._at) if place is not None]
 
     def move_metrics(self, sock: socket.socket | None) -> None:
         """Answers `/metrics` on this socket from now on instead; None: on no TCP socket."""
@@ -143,8 +154,9 @@ class ControlServer:
 class _Place:
     """One listening socket, and what is answered there."""
 
-    def __init__(self, sock: socket.socket, app: web.Application) -> None:
+    def __init__(self, sock: socket.socket, app: web.Application, tls: ssl.SSLContext | None = None) -> None:
         self._socket = sock
+        self._tls = tls
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -162,7 +174,8 @@ class _Place:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         make = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
-        self._server = await make(self._connected, sock=self._socket)
+        patience = None if self._tls is None else IDLE
+        self._server = await make(self._connected, sock=self._socket, ssl=self._tls, ssl_handshake_timeout=patience)
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -211,29 +224,29 @@ async def _sentences(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except web.HTTPNotFound:
         known = ", ".join(sorted({resource.canonical for resource in request.app.router.resources()}))
-        return _error(HTTPStatus.NOT_FOUND, f"there is no {request.path[:200]}; there are {known}")
+        return error_answer(HTTPStatus.NOT_FOUND, f"there is no {request.path[:200]}; there are {known}")
     except web.HTTPMethodNotAllowed as e:
         methods = ", ".join(sorted(e.allowed_methods))
-        answer = _error(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers {methods} only")
+        answer = error_answer(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path} answers {methods} only")
         answer.headers["Allow"] = methods
         return answer
     except web.HTTPRequestEntityTooLarge:
-        return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is too large; {MAX_BODY} bytes are allowed")
+        return error_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is too large; {MAX_BODY} bytes are allowed")
     except web.HTTPException as e:
-        return _error(HTTPStatus(e.status), e.reason)
+        return error_answer(HTTPStatus(e.status), e.reason)
     except NotUnderstood as e:
-        return _error(HTTPStatus.BAD_REQUEST, str(e))
+        return error_answer(HTTPStatus.BAD_REQUEST, str(e))
     except WrongRequest as e:
-        return _error(HTTPStatus.UNPROCESSABLE_ENTITY, str(e))
+        return error_answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(e))
     except SettingsError as e:
         facts = {"key": e.key, "allowed": e.allowed, "nearest": e.nearest}
-        return _error(HTTPStatus.UNPROCESSABLE_ENTITY, str(e), facts)
+        return error_answer(HTTPStatus.UNPROCESSABLE_ENTITY, str(e), facts)
     except (TowpathError, OSError) as e:
         status = HTTPStatus.INTERNAL_SERVER_ERROR if request.method == "GET" else HTTPStatus.CONFLICT
-        return _error(status, str(getattr(e, "strerror", None) or e))
+        return error_answer(status, str(getattr(e, "strerror", None) or e))
     except Exception:  # noqa: BLE001 - a row that cannot be made must not end the API
         _log.exception("control.failed", path=request.path)
-        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, f"{request.path} failed; the node's log says why")
+        return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{request.path} failed; the node's log says why")
 
 
 def _query(request: web.Request, route: Route) -> dict[str, str]:
@@ -279,7 +292,8 @@ def _after(request: web.Request) -> int | None:
     return int(text)
 
 
-def _error(status: HTTPStatus, sentence: str, facts: dict[str, Any] | None = None) -> web.Response:
+def error_answer(status: HTTPStatus, sentence: str, facts: dict[str, Any] | None = None) -> web.Response:
+    """What went wrong, as JSON."""
     return _json({"error": sentence, **(facts or {})}, status)
 
 

@@ -138,6 +138,10 @@ class WebSettings(_Section, frozen=True):
     """`web.*`."""
 
     listen: HostPort | None
+    names: tuple[str, ...]
+    certificate: str | None
+    certificate_key: str | None
+    without_tls: bool
 
 
 class MetricsSettings(_Section, frozen=True):

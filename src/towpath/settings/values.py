@@ -20,6 +20,7 @@ __all__ = [
     "Bool",
     "Choice",
     "Count",
+    "FilePath",
     "HostPort",
     "ItemList",
     "Kind",
@@ -31,6 +32,7 @@ __all__ = [
     "format_rate",
     "format_size",
     "format_time",
+    "host_name",
     "multiaddr",
     "peer_multiaddr",
     "peer_or_prefix",
@@ -335,6 +337,22 @@ class ListenAt:
         return NONE if value is None else str(value)
 
 
+class FilePath:
+    """The path of a file, or `none`. Read as a text, or None when there is to be no file."""
+
+    allowed: Final = "the path of a file, or none"
+
+    def read(self, value: object) -> str | None:
+        """See Kind."""
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise ValueError(f"allowed is {self.allowed}")
+        return None if value.strip().lower() == NONE else value.strip()
+
+    def write(self, value: str | None) -> TomlValue:
+        """See Kind."""
+        return NONE if value is None else value
+
+
 class ItemList:
     """A list of texts, each of which `item` checks and puts into its usual form. Read as a tuple.
 
@@ -426,6 +444,13 @@ def peer_or_prefix(text: object) -> str:
 
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
+
+
+def host_name(text: object) -> str:
+    """The name of a machine, in lower case."""
+    if not isinstance(text, str) or not _HOST.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} is not the name of a machine")
+    return text.strip().lower()
 
 
 def read_host_port(text: str) -> HostPort:
