@@ -62,6 +62,34 @@ def _universal_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # --- what is kept ------------------------------------------------------------------------------
 
 
+async def test_rows_of_the_ledger_are_written_at_once_and_replaced_by_their_key(path: Path) -> None:
+    async with opened(path) as first:
+        first.keep("signing", (b"relay", 7), (1, 100))
+        first.keep("signing", (b"relay", 8), (2, 50))
+        first.keep("balance", (7,), (10, 20))
+        assert await first.written(durable=True)
+        assert await first.written(), "there is nothing left to write"
+        first.keep("signing", (b"relay", 7), (3, 300))
+        first.keep("signing", (b"relay", 8), None)
+        assert await first.rows("signing") == [(b"relay", 7, 3, 300)]
+    async with opened(path) as again:
+        assert await again.rows("signing") == [(b"relay", 7, 3, 300)]
+        assert await again.rows("balance") == [(7, 10, 20)]
+
+
+async def test_what_is_kept_in_one_turn_of_the_loop_is_written_all_or_none(path: Path) -> None:
+    async with opened(path) as first:
+        first.keep("balance", (1,), (1, 1))
+        assert await first.written()
+        first.keep("balance", (1,), (2, 2))
+        first.keep("signing", (b"relay", 1), ("no number", None))  # NOT NULL refuses it
+        assert not await first.written()
+        assert await first._writer.run(lambda file: file.rows("balance")) == [(1, 1, 1)]
+        first.keep("signing", (b"relay", 1), (1, 1))
+        assert await first.written(), "it is tried again with what came after"
+        assert await first.rows("balance") == [(1, 2, 2)]
+
+
 async def test_everything_told_is_there_after_a_restart(path: Path) -> None:
     async with opened(path) as first:
         first.count(received=10, sent=12, relayed=9, circuits=1)
@@ -365,6 +393,7 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, harm:
 async def test_state_outlives_damage_elsewhere_in_the_file(path: Path) -> None:
     async with opened(path) as one:
         one.put("relay.pause", {"until": None})
+        one.keep("signing", (b"relay", 7), (1, 100))
         for number in range(300):
             one.count_peer(f"peer {number:050}", 1, 1)
     content = bytearray(path.read_bytes())
@@ -373,6 +402,7 @@ async def test_state_outlives_damage_elsewhere_in_the_file(path: Path) -> None:
     async with opened(path) as anew:
         assert anew.damaged is not None
         assert anew.get("relay.pause") == {"until": None}
+        assert await anew.rows("signing") == [(b"relay", 7, 1, 100)]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
-__all__ = ["MAX_PEERS", "Batch"]
+__all__ = ["MAX_PEERS", "Batch", "Value"]
 
 MAX_PEERS: Final = 10_000
 _MAX_MINUTES: Final = 2_880
@@ -18,23 +18,25 @@ _MAX_WAITING_EVENTS: Final = 500
 
 Event = tuple[float, str, str, str]
 """When, kind, sentence, facts as JSON."""
+Value = int | float | str | bytes | None
 
 
 class Batch:
     """What `Store` was told since the last flush."""
 
-    __slots__ = ("durable", "events", "minutes", "peers", "state", "waiters")
+    __slots__ = ("durable", "events", "minutes", "peers", "rows", "state", "waiters")
 
     def __init__(self) -> None:
         self.minutes: dict[int, dict[str, int]] = {}
         self.peers: dict[str, list[int]] = {}  # received, sent, circuits, last seen
         self.state: dict[str, str | None] = {}  # JSON; None removes it
         self.events: deque[Event] = deque(maxlen=_MAX_WAITING_EVENTS)
-        self.durable = False  # the state must survive a power cut
+        self.rows: dict[tuple[str, tuple[Value, ...]], tuple[Value, ...] | None] = {}  # None removes it
+        self.durable = False  # state and rows must survive a power cut
         self.waiters: list[asyncio.Future[bool]] = []
 
     def __bool__(self) -> bool:
-        return bool(self.minutes or self.peers or self.state or self.events)
+        return bool(self.minutes or self.peers or self.state or self.rows or self.events or self.waiters)
 
     def count(self, minute: int, amounts: dict[str, int]) -> None:
         """Adds to the counters of a minute (Unix time, a multiple of 60)."""
@@ -70,6 +72,7 @@ class Batch:
         for peer_id, numbers in later.peers.items():
             self.count_peer(peer_id, *numbers)
         self.state |= later.state
+        self.rows |= later.rows
         self.events.extend(later.events)
         self.durable = self.durable or later.durable
         self.waiters += later.waiters

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,13 +14,14 @@ import msgspec
 
 from towpath.errors import StoreInUse, TowpathError
 from towpath.store import history
-from towpath.store.batch import MAX_PEERS, Batch
-from towpath.store.schema import check_version, migrate
+from towpath.store.batch import MAX_PEERS, Batch, Value
+from towpath.store.schema import KEPT, check_version, migrate
 
 __all__ = ["File"]
 
 MAX_EVENTS: Final = 5_000
 _COMPANIONS: Final = ("-wal", "-journal", "-shm")
+Rows = Mapping[tuple[str, tuple[Value, ...]], tuple[Value, ...] | None]
 _NOT_DAMAGE: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -35,6 +37,7 @@ class File:
         self.damaged: str | None = None
         self._peers_unchecked = MAX_PEERS
         self._rolled_hour = -1
+        self._columns: dict[str, list[str]] = {}
         try:
             self._connection = _connect(path)
         except sqlite3.DatabaseError as e:
@@ -42,14 +45,16 @@ class File:
                 raise
             if not _is_damage(e):
                 raise _refusal(path, e) from e
-            saved = _salvage(path)
+            state, rows = _salvage(path)
             aside = _set_aside(path)
             self.damaged = (
                 f"{path} was damaged ({e}): it was set aside as {aside.name} and a new one begun; "
                 "totals and history begin again, identities are untouched"
             )
             self._connection = _connect(path)
-            self._write_state(saved)
+            # Of an older version's table what is missing is not known.
+            whole = {key: row for key, row in rows.items() if len(key[1]) + len(row or ()) == len(self._names(key[0]))}
+            self._write_state(state, whole)
         # On a full disk both can wait.
         with contextlib.suppress(sqlite3.OperationalError), self._connection as c:
             c.execute("BEGIN IMMEDIATE")
@@ -62,18 +67,18 @@ class File:
     # --- writing -------------------------------------------------------------------------------
 
     def write_state(self, batch: Batch) -> None:
-        """Writes a batch's state in a transaction of its own; when `durable`, a power cut does not undo it either."""
-        if not batch.state:
+        """Writes a batch's state and rows in one transaction; when `durable`, a power cut does not undo it either."""
+        if not batch.state and not batch.rows:
             return
         if batch.durable:
             self._connection.execute("PRAGMA synchronous = FULL")
         try:
-            self._write_state(batch.state)
+            self._write_state(batch.state, batch.rows)
         finally:
             if batch.durable:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def _write_state(self, state: dict[str, str | None]) -> None:
+    def _write_state(self, state: dict[str, str | None], rows: Rows) -> None:
         with self._connection as c:
             c.execute("BEGIN IMMEDIATE")
             for key, value in state.items():
@@ -81,6 +86,19 @@ class File:
                     c.execute("DELETE FROM state WHERE key = ?", (key,))
                 else:
                     c.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+            for (table, key_values), values in rows.items():
+                if values is None:
+                    named = " AND ".join(f"{name} = ?" for name in self._names(table)[: KEPT[table]])
+                    c.execute(f"DELETE FROM {table} WHERE {named}", key_values)  # noqa: S608 - a name of KEPT
+                else:
+                    row = (*key_values, *values)
+                    places = ", ".join("?" * len(row))
+                    c.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", row)  # noqa: S608 - likewise
+
+    def _names(self, table: str) -> list[str]:
+        if table not in self._columns:
+            self._columns[table] = [name for _, name, *_ in self._connection.execute(f"PRAGMA table_info({table})")]
+        return self._columns[table]
 
     def write_numbers(self, batch: Batch, now: float) -> None:
         """Writes a batch's counters, peers and events, all or nothing; once an hour rolls up what is old."""
@@ -122,6 +140,10 @@ class File:
     def state(self) -> dict[str, str]:
         """All state, as JSON."""
         return dict(self._connection.execute("SELECT key, value FROM state"))
+
+    def rows(self, table: str) -> list[tuple[Value, ...]]:
+        """Every row of a table of KEPT."""
+        return self._connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - a name of KEPT
 
     def sums(self, start: int = 0, end: int | None = None) -> dict[str, int]:
         """Each counter's sum over the minutes, hours and days that begin in [start, end)."""
@@ -207,16 +229,23 @@ def _refusal(path: Path, error: sqlite3.DatabaseError) -> TowpathError:
     return TowpathError(f"cannot use {path}: {error}; check the disk and the file's permissions")
 
 
-def _salvage(path: Path) -> dict[str, str | None]:
-    """The state that can still be read: a pause or a quota's use should not be forgotten for a bad sector elsewhere."""
+def _salvage(path: Path) -> tuple[dict[str, str | None], Rows]:
+    """What can still be read: a pause, a quota's use or a signed receipt should not be forgotten for a bad sector
+    elsewhere.
+    """
     found: dict[str, str | None] = {}
+    rows: dict[tuple[str, tuple[Value, ...]], tuple[Value, ...] | None] = {}
     with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as connection:
         for key, value in connection.execute("SELECT key, value FROM state"):
             if key != "since" and isinstance(key, str) and isinstance(value, str):
                 with contextlib.suppress(msgspec.DecodeError):
                     msgspec.json.decode(value)
                     found[key] = value
-    return found
+    for table, keys in KEPT.items():
+        with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as connection:
+            for row in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608 - a name of KEPT
+                rows[table, row[:keys]] = row[keys:]
+    return found, rows
 
 
 def _set_aside(path: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Final
 
 from towpath.errors import TowpathError
 
-__all__ = ["MIGRATIONS", "check_version", "migrate"]
+__all__ = ["KEPT", "MIGRATIONS", "check_version", "migrate"]
 
 MIGRATIONS: Final = (
     # 1: Every amount lives in exactly one row: of its minute, later of its hour, later of its day.
@@ -44,7 +44,54 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX peers_by_last_seen ON peers (last_seen);
     """,
+    # 3: The ledger. Amounts are bytes, days are counted from 1970, UTC.
+    """
+    CREATE TABLE senders (        -- whom this relay carried for: an account (32 bytes) or a network (3 or 7 bytes)
+        who BLOB PRIMARY KEY,
+        credit INTEGER NOT NULL,  -- carried for it on its credit,
+        free INTEGER NOT NULL,    -- on its free tier,
+        beyond INTEGER NOT NULL,  -- and on neither, while nothing was asked in return
+        used REAL NOT NULL,       -- what is used of its free tier
+        at REAL NOT NULL,         -- and when that was so, Unix time
+        first_seen INTEGER NOT NULL,
+        last_seen INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE receipts_paid (  -- signed by others for what this relay carried: the newest of each day
+        payer BLOB NOT NULL,
+        day INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        ok INTEGER NOT NULL,
+        fail INTEGER NOT NULL,
+        raw BLOB NOT NULL,        -- as the payer signed it
+        dual BLOB,                -- as this relay countersigned it
+        PRIMARY KEY (payer, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE receipts_owed (  -- signed by this node's account, countersigned by the relay that carried
+        relay BLOB NOT NULL,
+        day INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        dual BLOB NOT NULL,
+        PRIMARY KEY (relay, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE signing (        -- the highest number that was given, written before a signature leaves
+        relay BLOB NOT NULL,
+        day INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (relay, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE balance (        -- of this node's account
+        day INTEGER PRIMARY KEY,
+        earned INTEGER NOT NULL,
+        spent INTEGER NOT NULL
+    );
+    """,
 )
+
+KEPT: Final = {"senders": 1, "receipts_paid": 2, "receipts_owed": 2, "signing": 2, "balance": 1}
+"""Tables that `Store.keep` writes, and how many of their columns, the first ones, are the key."""
 
 
 def check_version(connection: sqlite3.Connection) -> int:

@@ -20,7 +20,7 @@ import msgspec
 
 from towpath.errors import TowpathError
 from towpath.log import get_logger
-from towpath.store.batch import Batch
+from towpath.store.batch import Batch, Value
 from towpath.store.file import File
 from towpath.store.history import MINUTE
 from towpath.store.writer import Writer
@@ -180,17 +180,9 @@ class Store:
         self._put(key, value)
 
     async def save(self, key: str, value: Any, *, durable: bool = True) -> bool:
-        """`put` that returns when the value is written, when `durable` safe from a power cut too.
-
-        False when the disk refuses it now: it is kept and tried again, as all else is.
-        """
+        """`put` that returns when the value is written; see `written`."""
         self._put(key, value)
-        if self._closed:
-            return False
-        self._pending.durable |= durable
-        waiter: asyncio.Future[bool] = self._loop.create_future()
-        self._pending.waiters.append(waiter)
-        return await waiter
+        return await self.written(durable=durable)
 
     def _put(self, key: str, value: Any) -> None:
         if value is None:
@@ -201,6 +193,36 @@ class Store:
             self._state[key] = text
             self._pending.state[key] = text
         self._at_once()
+
+    def keep(self, table: str, key: tuple[Value, ...], values: tuple[Value, ...] | None, *, soon: bool = False) -> None:
+        """Keeps a row of a table of `schema.KEPT`, written at once; None removes it.
+
+        What is kept in one turn of the loop is written in one transaction. `soon`: with the counters instead, for what
+        may lose its last second.
+        """
+        self._pending.rows[table, key] = values
+        if soon:
+            self._soon()
+        else:
+            self._at_once()
+
+    def written(self, *, durable: bool = False) -> asyncio.Future[bool]:
+        """Done when everything kept so far is written, and what this turn of the loop kept is, when `durable`, safe
+        from a power cut too. False when the disk refuses it now: it is kept and tried again, as all else is.
+        """
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        if self._closed:
+            waiter.set_result(False)
+            return waiter
+        self._pending.durable |= durable
+        self._pending.waiters.append(waiter)
+        self._at_once()
+        return waiter
+
+    async def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """Every row of a table of `schema.KEPT`, as it is in the file; [] when that cannot be read now."""
+        await self.flush()
+        return await self._read(lambda file: file.rows(table), [])
 
     def event(self, kind: str, sentence: str, **facts: Any) -> None:
         """Keeps an event; the last 5,000 are kept. `facts` are JSON values."""
@@ -277,6 +299,7 @@ class Store:
         else:
             if state_is_safe:
                 batch.state.clear()
+                batch.rows.clear()
                 batch.durable = False
             batch.absorb(self._pending)
             self._pending = batch
