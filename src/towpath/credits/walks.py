@@ -32,9 +32,10 @@ def rank(
 ) -> dict[bytes, float]:
     """Each node that was reached, with its share of the standing of all of them; the source has none.
 
-    A node counts once for each of the `walks` that visits it. `decay` is taken from it once for each bridge that
-    it is behind: else who worked, and is behind a bridge himself, could invent identities for nothing. Amounts that were used up count as well: who got something back did not help less. The same graph, built in the
-    same order, and an equal `rng` give the same shares.
+    A node counts once for each of the `walks` that visits it. `decay` is taken from it once for each bridge that it is
+    behind: else who worked, and is behind a bridge himself, could invent identities for nothing. Amounts that were
+    used up count as well: who got something back did not help less. The same graph, built in the same order, and an
+    equal `rng` give the same shares.
     """
     if walks < 1 or not 0 < stop <= 1 or not 0 <= decay <= 1:
         raise ValueError(f"{walks} walks, stop {stop}, decay {decay}")
