@@ -181,6 +181,7 @@ async def test_the_week_switches_relaying_its_mode_and_its_rate(monkeypatch: pyt
         assert status["state"] == "waiting"
         assert status["why"] == "relay.schedule says not at this hour"
         assert status["until"] == datetime.fromisoformat("2026-03-04 17:00").timestamp()
+        assert status["since"] == datetime.fromisoformat("2026-03-04 09:00").timestamp()
         clock.becomes("2026-03-04 17:30")
         middle._service.update()
         assert middle.status()["state"] == "relaying"

@@ -138,6 +138,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "status": fields(
         "what the node is doing",
         {
+            "since": number("Unix time from which it has been in this state"),
             "until": _UNTIL,
             "circuit_addresses": rows(text(), "where the peer identity can be reached through relays"),
             "data_plane": {"type": "object", "description": "counters of the native core since the start"},

@@ -95,6 +95,7 @@ class RelayService:
         self._hour = Hour()
         self._effective = settings
         self._position = START
+        self._since = self._clock().wall
         self._paused_until = _read_pause(store.get(_PAUSE))
         self._stopping: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -174,6 +175,8 @@ class RelayService:
         self._spending.set_rate(self.rate)
         at, actions = step(before, self._wishes(), now)
         self._position = at
+        if at.state is not before.state:
+            self._since = now.wall
         self._serve_clients()
         if Action.OFFER in actions:
             self._offer()
@@ -407,6 +410,7 @@ class RelayService:
             "mode": str(self._settings.relay.mode),
             "state": str(self._position.state),
             "why": self._position.why,
+            "since": self._since,
             "until": self._position.until,
             "circuits_now": self.circuits_now,
             "reservations_now": len(relay.reservations) if relay is not None else 0,
