@@ -68,6 +68,10 @@ class Graph:
         """The relays that a payer has used, each with its edge."""
         yield from self._out.get(payer, {}).items()
 
+    def payers_of(self, relay: bytes) -> Iterator[bytes]:
+        """Those that have used a relay."""
+        yield from self._in.get(relay, {})
+
     # --- changing ------------------------------------------------------------------------------
 
     def add_edge(self, payer: bytes, relay: bytes, amount: int) -> None:
