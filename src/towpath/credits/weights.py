@@ -1,0 +1,41 @@
+"""The weights of what is open when the pipe is full. Pure: relay and simulator ask the same function.
+
+Each account on credit, and each network on the free tier, counts once, however many circuits it has. Together the
+free tier gets a fifth at least, as long as nobody on it gets more than half of what one who pays gets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from towpath.credits.policy import HEAVY, LIGHT
+
+__all__ = ["LEAST_WEIGHT", "MOST_WEIGHT", "Sending", "weights"]
+
+LEAST_WEIGHT: Final = 0.01
+MOST_WEIGHT: Final = 100.0
+_SHARE: Final = 0.2
+"""Of the free tier, at least."""
+
+
+class Sending(NamedTuple):
+    """One direction of a circuit: whose bytes they are (an account on credit, else a network), and do they pay?"""
+
+    who: bytes
+    paying: bool
+
+
+def weights(sending: Sequence[Sending]) -> list[float]:
+    """The weight of each, in the same order; between LEAST_WEIGHT and MOST_WEIGHT."""
+    counts = Counter(sending)
+    paying = sum(1 for one in counts if one.paying)
+    free = len(counts) - paying
+    head = LIGHT
+    if free and paying:
+        # So that free * head / (free * head + paying * HEAVY) is the share.
+        wanted = _SHARE / (1 - _SHARE) * paying * HEAVY / free
+        head = min(max(LIGHT, wanted), HEAVY / 2)
+    each = {one: (HEAVY if one.paying else head) / n for one, n in counts.items()}
+    return [min(MOST_WEIGHT, max(LEAST_WEIGHT, each[one])) for one in sending]
