@@ -58,6 +58,7 @@ missing() {
         have ip || echo iproute2
         have nft || echo nftables
         have dbus-daemon || echo dbus-daemon
+        have chromium || have google-chrome || echo chromium # the page's tests
         have systemd-analyze || echo systemd # brings libseccomp
         ;;
     rust)

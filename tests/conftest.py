@@ -21,7 +21,7 @@ os.environ.setdefault("TOWPATH_DISCOVERY__MDNS", "false")
 os.environ.setdefault("TOWPATH_DISCOVERY__DHT", "false")
 os.environ.setdefault("TOWPATH_NETWORK__PORT_MAPPING", "false")
 
-_ALONE = ("tests/net/", "tests/interop/", "tests/packaging/", "tests/unit/test_cli_")
+_ALONE = ("tests/net/", "tests/interop/", "tests/packaging/", "tests/web/", "tests/unit/test_cli_")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,7 +17,7 @@ _LOCAL_ONLY = {"network.port_mapping": "false", "discovery.mdns": "false", "disc
 
 
 class RelayProcess:
-    """`towpath run --mode dedicated` on loopback. Stopping it checks that it ends well and without a traceback."""
+    """`towpath run` on loopback, as a dedicated relay. Stopping it checks that it ends well and without a traceback."""
 
     def __init__(
         self,
@@ -25,11 +25,12 @@ class RelayProcess:
         settings: dict[str, str] | None = None,
         *,
         listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",),
+        options: tuple[str, ...] = ("--mode", "dedicated", "--no-web"),
     ) -> None:
-        """Starts it and returns when it is ready. `settings` are contract keys and values."""
+        """Starts it and returns when it is ready. `settings` are contract keys and values, `options` words of `run`."""
         directory.mkdir(parents=True, exist_ok=True)
         self._out, self._err = directory / "stdout", directory / "stderr"
-        command = [sys.executable, "-m", "towpath", "run", "--mode", "dedicated", "--json", "--no-web"]
+        command = [sys.executable, "-m", "towpath", "run", "--json", *options]
         for address in listen:
             command += ["--listen", address]
         for key, value in (_LOCAL_ONLY | (settings or {})).items():
@@ -43,6 +44,7 @@ class RelayProcess:
             )
         self.ready = self._wait_until_ready()
         self.pid = self._process.pid
+        self.data = directory / "data"
         self.peer_id = from_base58(self.ready["relay_id"])
         self.addresses: list[str] = self.ready["listen"]
 
