@@ -28,6 +28,8 @@ class Speaker:
     dht: Dht
     port: int
     told: list[tuple[str, str]] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
+    """What the gossip brought, when it takes part in that."""
 
     @property
     def address(self) -> str:
@@ -53,7 +55,7 @@ class Speaker:
 
 @contextlib.asynccontextmanager
 async def speaker(
-    reactor: Reactor, *, serve: bool = True, public: bool = False, cache: bytes | None = None
+    reactor: Reactor, *, serve: bool = True, public: bool = False, gossip: bool = False, cache: bytes | None = None
 ) -> AsyncIterator[Speaker]:
     """A server, or a client that listens nowhere."""
     seed = os.urandom(32)
@@ -68,11 +70,13 @@ async def speaker(
         raise DialError("no connection")
 
     told: list[tuple[str, str]] = []
+    heard: list[bytes] = []
     dht = Dht(
         endpoint,
         dial=dial,
         serve=serve,
         public=public,
+        heard=(lambda data, neighbour: heard.append(data)) if gossip else None,
         cache=cache,
         told=lambda kind, sentence: told.append((kind, sentence)),
     )
@@ -82,7 +86,7 @@ async def speaker(
         endpoint.set_addresses([addresses.to_bytes(f"/ip4/127.0.0.1/tcp/{port}")])
     await dht.start()
     try:
-        yield Speaker(endpoint, seed, dht, port, told)
+        yield Speaker(endpoint, seed, dht, port, told, heard)
     finally:
         await dht.stop()
         endpoint.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from libp2p.peer.id import ID
@@ -13,9 +13,25 @@ from libp2p.peer.id import ID
 from towpath.dht.compat import Kad, Namespaces, hush, public_validators, towpath_validators
 from towpath.dht.host import Host, Places
 from towpath.dht.link import Link
-from towpath.dht.messages import KAD, PUBLIC_KAD, Answer, Ask, Contact, GiveUp, Mine, Opened, Start, Table, Trouble
+from towpath.dht.messages import (
+    GOSSIP,
+    KAD,
+    PUBLIC_KAD,
+    Answer,
+    Ask,
+    Contact,
+    GiveUp,
+    Mine,
+    Opened,
+    Start,
+    Table,
+    Trouble,
+)
 from towpath.dht.serving import Pace, Server
 from towpath.errors import TowpathError
+
+if TYPE_CHECKING:
+    from towpath.dht.gossip import Gossip
 
 __all__ = ["main"]
 
@@ -100,6 +116,13 @@ class Process:
         self._networks = {KAD: self._own}
         if start.public:
             self._networks[PUBLIC_KAD] = self._network(PUBLIC_KAD, public_validators(), pace)
+        self._gossip: Gossip | None = None
+        if start.gossip:
+            # py-libp2p's pubsub is as large as its DHT, and only who takes part loads it.
+            from towpath.dht.gossip import Gossip
+
+            servers = self._own.kad.routing_table.get_peer_ids
+            self._gossip = Gossip(link, start.peer_id, self._places, servers)
 
     def _network(self, protocol: str, validators: Namespaces, pace: Pace) -> Network:
         host = Host(self._link, self._start.peer_id, self._places, protocol)
@@ -118,6 +141,8 @@ class Process:
         nursery.start_soon(self._tell)
         for network in self._networks.values():
             nursery.start_soon(self._maintain, network)
+        if self._gossip is not None:
+            nursery.start_soon(self._gossip.run)
 
     # --- from the node -------------------------------------------------------------------------
 
@@ -126,6 +151,9 @@ class Process:
             network.host.is_at(message.addresses)
 
     def _stream(self, opened: Opened, stream: trio.SocketStream) -> None:
+        if opened.protocol == GOSSIP and self._gossip is not None:
+            self._nursery.start_soon(self._guarded, self._gossip.serve, opened, stream)
+            return
         network = self._networks.get(opened.protocol)
         if network is None:
             stream.socket.close()
@@ -204,6 +232,9 @@ class Process:
         found = self._places.of(peer_id)
         return Answer(ask.number, len(found), contacts=[Contact(ask.key, found)] if found else [])
 
+    async def _tell_all(self, ask: Ask) -> Answer:
+        return Answer(ask.number, 0 if self._gossip is None else await self._gossip.publish(ask.value))
+
     _do: Final[dict[str, Callable[[Process, Ask], Awaitable[Answer]]]] = {
         "join": _join,
         "provide": _provide,
@@ -211,6 +242,7 @@ class Process:
         "put": _put,
         "get": _get,
         "find": _find,
+        "gossip": _tell_all,
     }
 
     async def _guarded(self, work: Callable[..., Awaitable[object]], *arguments: object) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 __all__ = [
+    "GOSSIP",
     "KAD",
     "MAX_PACKET",
     "PUBLIC_KAD",
@@ -21,6 +22,7 @@ __all__ = [
     "FromChild",
     "FromNode",
     "GiveUp",
+    "Heard",
     "Mine",
     "Open",
     "Opened",
@@ -34,12 +36,13 @@ __all__ = [
 
 KAD: Final = "/towpath/kad/1.0.0"
 PUBLIC_KAD: Final = "/ipfs/kad/1.0.0"
+GOSSIP: Final = "/meshsub/1.1.0"
 MAX_PACKET: Final = 65536
 
 PeerId = Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
 Addresses = Annotated[list[Annotated[bytes, msgspec.Meta(min_length=1, max_length=160)]], msgspec.Meta(max_length=8)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Protocol = Literal["/towpath/kad/1.0.0", "/ipfs/kad/1.0.0"]
+Protocol = Literal["/towpath/kad/1.0.0", "/ipfs/kad/1.0.0", "/meshsub/1.1.0"]
 Sentence = Annotated[str, msgspec.Meta(max_length=512)]
 
 
@@ -66,6 +69,8 @@ class Start(msgspec.Struct, tag=1, array_like=True, frozen=True):
     """Serve the public DHT, too."""
     known: Contacts
     """Servers to begin with."""
+    gossip: bool = False
+    """Take part in the gossip."""
 
 
 class Mine(msgspec.Struct, tag=2, array_like=True, frozen=True):
@@ -93,10 +98,10 @@ class Failed(msgspec.Struct, tag=4, array_like=True, frozen=True):
 
 
 class Ask(msgspec.Struct, tag=5, array_like=True, frozen=True):
-    """Something to do in towpath's DHT. `join`: look round from the contacts given."""
+    """Something to do in towpath's DHT. `join`: look round from the contacts given; `gossip`: tell `value` to all."""
 
     number: Number
-    what: Literal["join", "provide", "providers", "put", "get", "find"]
+    what: Literal["join", "provide", "providers", "put", "get", "find", "gossip"]
     key: Annotated[bytes, msgspec.Meta(max_length=256)] = b""
     value: Annotated[bytes, msgspec.Meta(max_length=4096)] = b""
     most: Annotated[int, msgspec.Meta(ge=1, le=128)] = 20
@@ -144,8 +149,15 @@ class Trouble(msgspec.Struct, tag=4, array_like=True, frozen=True):
     sentence: Sentence
 
 
+class Heard(msgspec.Struct, tag=5, array_like=True, frozen=True):
+    """A message of the gossip that was taken; the neighbour that brought it."""
+
+    data: Annotated[bytes, msgspec.Meta(max_length=2048)]
+    peer_id: PeerId
+
+
 FromNode = Start | Mine | Opened | Failed | Ask | GiveUp
-FromChild = Open | Answer | Table | Trouble
+FromChild = Open | Answer | Table | Trouble | Heard
 
 _encoder = msgspec.msgpack.Encoder()
 _from_node: msgspec.msgpack.Decoder[FromNode] = msgspec.msgpack.Decoder(FromNode)

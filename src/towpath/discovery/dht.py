@@ -21,6 +21,7 @@ from towpath import addresses
 from towpath._native.appstream import open_stream
 from towpath._native.bridge import Bridge, splice
 from towpath.dht.messages import (
+    GOSSIP,
     KAD,
     PUBLIC_KAD,
     Answer,
@@ -29,6 +30,7 @@ from towpath.dht.messages import (
     Failed,
     FromChild,
     GiveUp,
+    Heard,
     Mine,
     Open,
     Opened,
@@ -54,6 +56,8 @@ STREAMS: Final = 256
 """From peers, at once; as many again may be asked for by the process."""
 STREAMS_OF_PEER: Final = 16
 IDLE_MS: Final = 60_000
+GOSSIP_IDLE_MS: Final = 3_600_000
+"""Neighbours in the gossip may have nothing to say for long."""
 RESTARTS_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 """Before the process is started again, the more often it died lately."""
 STEADY_S: Final = 60.0
@@ -73,8 +77,9 @@ class Dht:
 
     `dial` gives it a session with a peer that is said to be at some multiaddrs, and decides which of these may be
     dialed; any TowpathError or OSError of it means that there is none. `serve`: other peers' questions are answered.
-    `public`: those of the public DHT, too. `cache`: what `snapshot` gave in an earlier life. `told(kind, sentence)`
-    hears what the owner should know.
+    `public`: those of the public DHT, too. `heard(data, neighbour)` takes the gossip's messages; without it a node
+    takes no part in that. `cache`: what `snapshot` gave in an earlier life. `told(kind, sentence)` hears what the owner
+    should know.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Dht:
         dial: Callable[[bytes, list[bytes]], Awaitable[Session]],
         serve: bool,
         public: bool = False,
+        heard: Callable[[bytes, bytes], None] | None = None,
         cache: bytes | None = None,
         told: Callable[[str, str], None] | None = None,
     ) -> None:
@@ -92,6 +98,9 @@ class Dht:
         self._serve = serve
         self._protocols = ([KAD, PUBLIC_KAD] if public else [KAD]) if serve else []
         self._public = public and serve
+        self._heard = heard
+        if heard is not None:
+            self._protocols.append(GOSSIP)
         self._told = told or (lambda kind, sentence: None)
         self._known = _read_cache(cache)
         self._process: DhtProcess | None = None
@@ -157,7 +166,8 @@ class Dht:
             await process.gone()
             return
         self._mine = self._addresses()
-        process.say(Start(self._endpoint.peer_id, self._mine, self._serve, self._public, self._known))
+        gossip = self._heard is not None
+        process.say(Start(self._endpoint.peer_id, self._mine, self._serve, self._public, self._known, gossip))
         self._process = process
         self._begun = asyncio.get_running_loop().time()
         self._up.set()
@@ -243,6 +253,10 @@ class Dht:
         """Where a peer is said to be: binary multiaddrs, perhaps none."""
         return [place for one in (await self._ask("find", peer_id)).contacts for place in one.addresses]
 
+    async def gossip(self, message: bytes) -> int:
+        """Tells a message to all who take part in the gossip; how many neighbours heard it. It is not repeated."""
+        return (await self._ask("gossip", value=message)).count
+
     def _remember(self, what: Literal["put", "provide"], key: bytes, value: bytes) -> None:
         self._published[what, key] = value
         self._published.move_to_end((what, key))
@@ -251,7 +265,7 @@ class Dht:
 
     async def _ask(
         self,
-        what: Literal["join", "provide", "providers", "put", "get", "find"],
+        what: Literal["join", "provide", "providers", "put", "get", "find", "gossip"],
         key: bytes = b"",
         value: bytes = b"",
         *,
@@ -275,7 +289,7 @@ class Dht:
 
     async def _put_question(
         self,
-        what: Literal["join", "provide", "providers", "put", "get", "find"],
+        what: Literal["join", "provide", "providers", "put", "get", "find", "gossip"],
         key: bytes,
         value: bytes,
         most: int,
@@ -318,6 +332,9 @@ class Dht:
                 self.size = size
                 if contacts:
                     self._known = contacts
+            case Heard(data, peer_id):
+                if self._heard is not None:
+                    self._heard(data, peer_id)
             case Trouble(sentence):
                 self._told("dht.trouble", f"something in the DHT's process failed, and it goes on: {sentence}")
 
@@ -370,7 +387,8 @@ class Dht:
                 process.say(Failed(message.number))
             return
         here.setblocking(False)
-        bridge = splice(stream, here.detach(), IDLE_MS)
+        idle_ms = GOSSIP_IDLE_MS if message.protocol == GOSSIP else IDLE_MS
+        bridge = splice(stream, here.detach(), idle_ms)
         if not bridge.ended:
             self._bridges[bridge] = peer_id
             bridge.on_end = functools.partial(self._bridges.pop, bridge)

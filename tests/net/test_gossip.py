@@ -1,0 +1,176 @@
+"""The gossip between real DHT processes on loopback: what is said once is heard by all, and a flood by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import time
+
+import pytest
+
+from tests.net.dht_speakers import Speaker, network, reactors
+from tests.unit.nodes import until
+from towpath._native.appstream import AppStream
+from towpath._native.endpoint import Endpoint
+from towpath._native.reactor import Reactor
+from towpath.client.relaying import open_stream
+from towpath.credits.receipts import Receipt, fraud_proof
+from towpath.credits.receipts import sign as sign_receipt
+from towpath.dht.messages import GOSSIP
+from towpath.errors import DhtError, StreamReset, TowpathError
+from towpath.identity import Identity
+from towpath.reputation.digest import compose, due, sign
+from towpath.reputation.messages import TOPIC, of_digest, of_fraud
+from towpath.stream import Stream
+
+pytestmark = pytest.mark.serial
+
+
+def digest(day: int | None = None) -> bytes:
+    """A digest of an account of its own."""
+    account = Identity.generate()
+    relay = Identity.generate().peer_id
+    made = compose(account.peer_id[6:], relay, due(time.time()) if day is None else day, {relay: 1 << 30})
+    assert made is not None
+    return of_digest(sign(made, account.seed))
+
+
+def fraud() -> bytes:
+    account, relay = Identity.generate(), Identity.generate().peer_id
+    two = (
+        sign_receipt(
+            Receipt(v=1, relay=relay, payer=account.peer_id[6:], day=1, seq=1, cum_bytes=amount, ok=0, fail=0),
+            account.seed,
+        )
+        for amount in (1, 2)
+    )
+    return of_fraud(fraud_proof(*two))
+
+
+async def say(one: Speaker, message: bytes, to: int) -> None:
+    """Returns once `to` neighbours were told; they may take a while to find each other."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(DhtError):
+                if await one.dht.gossip(message) >= to:
+                    return
+            await asyncio.sleep(0.1)
+
+
+def field(number: int, content: bytes) -> bytes:
+    assert len(content) < 1 << 14
+    size = len(content)
+    length = bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])
+    return bytes([number << 3 | 2]) + length + content
+
+
+def framed(body: bytes) -> bytes:
+    size = len(body)
+    return (bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])) + body
+
+
+def subscription() -> bytes:
+    return framed(field(1, b"\x08\x01" + field(2, TOPIC.encode())))
+
+
+def publication(*messages: bytes) -> bytes:
+    """A frame of pubsub with these messages, as docs/protocol.md defines it."""
+    rows = (
+        field(2, field(2, data) + field(3, hashlib.sha256(data).digest()[:16]) + field(4, TOPIC.encode()))
+        for data in messages
+    )
+    return framed(b"".join(rows))
+
+
+class Stranger:
+    """A neighbour that speaks the protocol by hand."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._endpoint = Endpoint(reactor, os.urandom(32))
+        self._told: list[AppStream] = []
+        """What it is told goes there: who takes no streams is no neighbour."""
+        self._endpoint.set_handler(GOSSIP, self._told.append)
+
+    async def neighbour_of(self, one: Speaker) -> Stream:
+        session = await self._endpoint.dial("127.0.0.1", one.port, one.endpoint.peer_id)
+        return Stream(await open_stream(session, GOSSIP))
+
+    def close(self) -> None:
+        self._endpoint.close()
+        self._endpoint.abort()
+
+
+async def test_what_one_says_all_hear_once_and_nobody_hears_what_does_not_hold() -> None:
+    async with network(3, gossip=True) as (a, b, c):
+        first, second = digest(), fraud()
+        await say(a, first, 2)
+        await until(lambda: b.heard == [first] and c.heard == [first], 30)
+        await say(c, second, 2)
+        await until(lambda: (a.heard, b.heard, c.heard) == ([second], [first, second], [first]), 30)
+        # Saying it again is heard by nobody a second time, and what is none is not said at all.
+        await say(a, first, 2)
+        with pytest.raises(DhtError, match="digest"):
+            await a.dht.gossip(b"\x01nonsense")
+        with pytest.raises(DhtError, match="not over"):
+            await a.dht.gossip(digest(due(time.time()) + 2))
+        last = digest()
+        await say(b, last, 2)
+        await until(lambda: last in a.heard and last in c.heard, 30)
+        assert b.heard == [first, second]
+        assert [a.told, b.told, c.told] == [[], [], []]
+
+
+async def test_a_stranger_is_heard_and_what_it_makes_up_goes_no_further() -> None:
+    async with network(3, gossip=True) as (a, b, c), reactors() as reactor:
+        stranger = Stranger(reactor)
+        try:
+            stream = await stranger.neighbour_of(b)
+            stream.write(subscription())
+            # Three that are refused, and one too early: none of them a reason to drop whoever brings so few.
+            forged = bytearray(digest())
+            forged[-1] ^= 1
+            stream.write(publication(b"\x01nonsense", bytes(forged), digest(due(time.time()) + 2), b"\x09later"))
+            good = digest()
+            stream.write(publication(good))
+            await stream.drain()
+            # It was handed on by b alone: the stranger knows nobody else.
+            await until(lambda: b.heard == [good], 30)
+            relayed = digest()
+            await say(b, digest(), 3)
+            stream.write(publication(relayed))
+            await stream.drain()
+            await until(lambda: relayed in a.heard and relayed in c.heard, 30)
+            assert not any(bytes(forged) in one.heard for one in (a, b, c))
+        finally:
+            stranger.close()
+
+
+async def test_a_stranger_that_floods_is_dropped_and_the_others_go_on() -> None:
+    async with network(3, gossip=True) as (a, b, c), reactors() as reactor:
+        await say(a, digest(), 2)
+        stranger = Stranger(reactor)
+        try:
+            stream = await stranger.neighbour_of(b)
+            stream.write(subscription())
+            rubbish = publication(*(b"\x01" + os.urandom(300) for _ in range(40)))
+            with contextlib.suppress(StreamReset):
+                async with asyncio.timeout(60):
+                    for _ in range(2000):
+                        stream.write(rubbish)
+                        await stream.drain()
+                    # It takes no more: the stream ends.
+                    assert await stream.read() == b""
+            # It is not let in again.
+            with contextlib.suppress(StreamReset, TowpathError):
+                again = await stranger.neighbour_of(b)
+                async with asyncio.timeout(30):
+                    assert await again.read() == b""
+            said = digest()
+            await say(a, said, 2)
+            await until(lambda: said in b.heard and said in c.heard, 30)
+            assert len(b.heard) == 2
+            assert not a.told
+        finally:
+            stranger.close()
