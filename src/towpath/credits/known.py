@@ -264,7 +264,7 @@ class Known:
         # A clock that was set back must not give anything back: what was used is then more, as what is owed is.
         halves = max(-_MOST_HALVES, (now - used.at) / HALF_LIFE_S)
         # Rounded against whoever would gain.
-        return math.ceil(used.amount * 0.5**halves)
+        return math.ceil(used.amount * float(0.5**halves))
 
     def _trim(self, now: float) -> list[Key]:
         """Forgets what is too old, and what is worth least when there is too much."""
