@@ -1,0 +1,198 @@
+"""What one relay knows of who owes what: the node's credit policy over plain dictionaries instead of its database.
+
+Amounts go in the node's order: credit first, then the free tier of the account and of its network, then nothing more.
+Credit is the flow along receipts that reaches the asker from the relay's own account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from towpath.credits.flow import Graph
+from towpath.credits.free_tier import FULL, Bucket, Tier
+from towpath.credits.policy import QUIET, Asked, Decision, Enforce, Load, Seats, should_accept_circuit
+from towpath.credits.receipts import MAX_EVIDENCE, unsigned_allowed
+
+__all__ = ["Books", "Debts", "Terms", "Who"]
+
+_FRESH_S: Final = 600.0
+"""How long a computed credit is used again before receipts are looked at anew; what is used is taken off at once."""
+
+
+class Terms(NamedTuple):
+    """The settings `credits.*`."""
+
+    enforce: Enforce = "under_load"
+    tier: Tier = Tier()
+
+
+class Who(NamedTuple):
+    """Somebody who pays: an account, if it shows one, and its network. `signs`: it signs for what it had."""
+
+    account: bytes | None
+    prefix: bytes
+    signs: bool = True
+
+
+class Debts:
+    """Every receipt there is: bytes that accounts had relayed by each other. Who knows of one is the reader's care."""
+
+    def __init__(self) -> None:
+        self.owed: dict[bytes, dict[bytes, int]] = {}
+        """By payer, by the account of the relay."""
+        self.earned: dict[bytes, dict[bytes, int]] = {}
+        """The same, by the account of the relay first."""
+
+    def add(self, payer: bytes, relay: bytes, n: int) -> None:
+        """`relay` has a receipt for `n` bytes more."""
+        if payer != relay and n > 0:
+            row = self.owed.setdefault(payer, {})
+            row[relay] = row.get(relay, 0) + n
+            row = self.earned.setdefault(relay, {})
+            row[payer] = row.get(payer, 0) + n
+
+    def fade(self, share: float) -> None:
+        """Time passes: so much of every amount remains."""
+        for rows in (self.owed, self.earned):
+            for row in rows.values():
+                for other, n in row.items():
+                    row[other] = int(n * share)
+
+    def brought_by(self, account: bytes) -> list[tuple[bytes, int]]:
+        """The evidence that an account brings: its largest receipts, as many as may be brought."""
+        row = self.earned.get(account)
+        if row is None:
+            return []
+        if len(row) <= MAX_EVIDENCE:
+            return list(row.items())
+        return sorted(row.items(), key=lambda item: (-item[1], item[0]))[:MAX_EVIDENCE]
+
+
+class Books:
+    """Of one relay, whose account is `account`. `virtual` edges are those of the relays that it probed for a week."""
+
+    __slots__ = ("_accounts", "_credit", "_graph", "_prefixes", "_promised", "_unsigned", "account", "debts", "terms")
+
+    def __init__(self, account: bytes, terms: Terms, debts: Debts) -> None:
+        self.account = account
+        self.terms = terms
+        self.debts = debts
+        self._accounts: dict[bytes, Bucket] = {}
+        self._prefixes: dict[bytes, Bucket] = {}
+        self._promised: dict[bytes, int] = {}
+        self._unsigned: dict[bytes, int] = {}
+        self._credit: dict[bytes, tuple[float, int]] = {}
+        self._graph: Graph | None = None
+
+    # --- asking --------------------------------------------------------------------------------
+
+    def decide(self, who: Who, load: Load, seats: Seats, now: float) -> Decision:
+        """What the relay answers to a circuit for which `who` pays."""
+        terms = self.terms
+        if not load.high and terms.enforce == "under_load":
+            return should_accept_circuit(Asked(who.account, who.prefix, 0, load=load), now)
+        account, promised = who.account, self._promised
+        own = (1 << 62) if account is None else terms.tier.left(self._accounts.get(account, FULL), now)
+        of_prefix = terms.tier.left(self._prefixes.get(who.prefix, FULL), now)
+        asked = Asked(
+            account,
+            who.prefix,
+            of_prefix - promised.get(who.prefix, 0),
+            own if account is None else own - promised.get(account, 0),
+            earned=0 if account is None else self.credit_of(account, now),
+            load=load,
+            enforce=terms.enforce,
+            rider=account is not None and self.unsigned(account) > unsigned_allowed(0),
+            tier=terms.tier,
+            seats=seats,
+        )
+        return should_accept_circuit(asked, now)
+
+    def weight(self, who: Who, now: float) -> float:
+        """The weight of a circuit that goes on, for which `who` pays."""
+        earned = 0 if who.account is None else self.credit_of(who.account, now)
+        return should_accept_circuit(Asked(who.account, who.prefix, 0, earned=earned, load=QUIET), now).weight
+
+    def credit_of(self, account: bytes, now: float) -> int:
+        """Bytes that the receipts known here are worth to an account, less what of it was used."""
+        known = self._credit.get(account)
+        if known is not None and now - known[0] < _FRESH_S:
+            return known[1]
+        if account not in self.debts.earned and (
+            self._graph is None or self._graph.edge(self.account, account) is None
+        ):
+            # Who never relayed for anybody has nothing to bring.
+            self._credit[account] = (now, 0)
+            return 0
+        graph = self._receipts()
+        for payer, n in self.debts.brought_by(account):
+            graph.set_edge(payer, account, n)
+        credit = graph.credit(self.account, account)
+        self._credit[account] = (now, credit)
+        return credit
+
+    def trust(self, accounts: Iterable[bytes], amount: int) -> None:
+        """Virtual edges: these accounts are owed that much, without a receipt."""
+        graph = self._receipts()
+        for account in accounts:
+            if account != self.account and graph.edge(self.account, account) is None:
+                graph.set_edge(self.account, account, amount)
+
+    def _receipts(self) -> Graph:
+        if self._graph is None:
+            self._graph = Graph()
+        graph = self._graph
+        for relay, n in self.debts.owed.get(self.account, {}).items():
+            edge = graph.edge(self.account, relay)
+            if edge is None or edge.capacity < n:
+                graph.set_edge(self.account, relay, n)
+        return graph
+
+    # --- counting ------------------------------------------------------------------------------
+
+    def carried(self, who: Who, n: int, now: float) -> None:
+        """The relay carried `n` bytes for which `who` pays."""
+        if n <= 0:
+            return
+        account, tier = who.account, self.terms.tier
+        if account is not None:
+            if who.signs:
+                self.debts.add(account, self.account, n)
+            else:
+                self._unsigned[account] = self._unsigned.get(account, 0) + n
+            known = self._credit.get(account)
+            if known is not None and known[1] > 0 and who.signs:
+                used = min(n, known[1])
+                self._credit[account] = (known[0], known[1] - used)
+                if self._graph is not None:
+                    self._graph.take(self.account, account, used)
+                n -= used
+            if n:
+                self._accounts[account] = tier.take(self._accounts.get(account, FULL), n, now)
+        if n:
+            self._prefixes[who.prefix] = tier.take(self._prefixes.get(who.prefix, FULL), n, now)
+
+    def unsigned(self, account: bytes) -> int:
+        """Bytes for which an account owes a signature."""
+        return self._unsigned.get(account, 0)
+
+    def promise(self, who: Who, n: int) -> None:
+        """A limit was told: so much is kept for that circuit; negative when it ended."""
+        for key in (who.account, who.prefix):
+            if key is not None:
+                left = self._promised.get(key, 0) + n
+                if left > 0:
+                    self._promised[key] = left
+                else:
+                    self._promised.pop(key, None)
+
+    def tidy(self, now: float, share: float) -> None:
+        """A day has passed: `share` of every receipt remains; those whose free tier is full again are forgotten."""
+        if self._graph is not None:
+            self._graph.fade(share)
+        tier = self.terms.tier
+        for kept in (self._accounts, self._prefixes):
+            for key in [key for key, bucket in kept.items() if tier.used(bucket, now) <= 0]:
+                del kept[key]
+        self._credit = {key: known for key, known in self._credit.items() if now - known[0] < _FRESH_S}

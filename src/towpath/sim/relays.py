@@ -1,0 +1,475 @@
+"""A simulated relay: whom it admits, what it carries, what it says of itself; decided by the node's own modules.
+
+`modes` says whether it relays, `admission` and `credits.policy` who may, `quota` how much, `rate` how fast,
+`advertising` what is published. It knows users only by what they show: a peer id, an address, an account.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Final
+
+from towpath.addresses import peer_id_to_text
+from towpath.credits.policy import LIGHT, Ground, Load, Seats, reservation_seat
+from towpath.discovery.advertising import LOAD_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
+from towpath.discovery.candidates import networks
+from towpath.discovery.records import Advertisement, Capacity
+from towpath.relay.admission import OK, Admission, Barred
+from towpath.relay.clock import Clock
+from towpath.relay.modes import START, Action, Cause, Kind, Now, Position, Wishes, step
+from towpath.relay.quota import Quota
+from towpath.relay.rate import of_setting
+from towpath.relaystream.reasons import Reason
+from towpath.signed import PEER_ID_PREFIX
+from towpath.sim.books import Books
+from towpath.sim.pipe import Flow, Pipe
+
+if TYPE_CHECKING:
+    from towpath.settings import RelaySettings
+    from towpath.sim.attacker import Behaviour
+    from towpath.sim.models import Line, Place
+    from towpath.sim.users import User
+    from towpath.sim.world import World
+
+__all__ = ["Accepted", "Relay"]
+
+_GOODBYE_S: Final = 5.0
+"""What a node that is told to end gives to what is open, at most."""
+
+
+class Accepted:
+    """What a relay said to a circuit: yes, with weight and limit (None: none); or no, with the reason."""
+
+    __slots__ = ("limit", "reason", "weight")
+
+    def __init__(self, reason: Reason | None, weight: float = 1.0, limit: int | None = None) -> None:
+        self.reason = reason
+        self.weight = weight
+        self.limit = limit
+
+
+class Relay:
+    """Made by World.add_relay. `owner` is the user whose machine it is, None of a dedicated one."""
+
+    __slots__ = (
+        "account",
+        "address",
+        "addresses",
+        "admission",
+        "behaviour",
+        "books",
+        "bootstrap",
+        "capacity",
+        "carried",
+        "circuits",
+        "dedicated",
+        "facts",
+        "family",
+        "first_up",
+        "id",
+        "ip",
+        "line",
+        "networks",
+        "of_ip",
+        "of_peer",
+        "owner",
+        "paying",
+        "pipe",
+        "place",
+        "position",
+        "prefix",
+        "quota",
+        "reason",
+        "record",
+        "refused",
+        "reservations",
+        "settings",
+        "shown",
+        "silent",
+        "turn",
+        "up",
+        "wanted",
+        "world",
+    )
+
+    def __init__(
+        self,
+        world: World,
+        key: bytes,
+        ip: bytes,
+        place: Place,
+        line: Line,
+        settings: RelaySettings,
+        *,
+        owner: User | None,
+        bootstrap: bool,
+        family: str | None = None,
+    ) -> None:
+        now = world.engine.now
+        self.world = world
+        self.id = PEER_ID_PREFIX + key
+        self.account = key if owner is None else owner.account
+        self.ip = ip
+        self.prefix = ip[:3]
+        self.place = place
+        self.line = line
+        self.settings = settings
+        self.owner = owner
+        self.bootstrap = bootstrap
+        self.dedicated = str(settings.mode) == "dedicated"
+        self.family = family
+        host = ".".join(map(str, ip))
+        self.addresses = (f"/ip4/{host}/tcp/4001/p2p/{peer_id_to_text(self.id)}",)
+        self.address = b"\x04" + ip + b"\x06\x0f\xa1"
+        self.networks = networks(self.addresses)
+        self.reason: Reason | None = None
+        self.admission = Admission(settings, self._told)
+        limits = {
+            "hour": settings.max_bandwidth_per_hour,
+            "day": settings.max_bandwidth_per_day,
+            "month": settings.max_bandwidth_per_month,
+        }
+        self.quota = Quota(limits, None, self._clock(now), zone=UTC) if any(limits.values()) else None
+        rate = of_setting(settings.max_rate, line.up).rate
+        self.pipe = Pipe(line.up if rate is None else min(rate, line.up), now)
+        self.capacity = Capacity(settings.max_reservations, settings.max_circuits, None, int(self.pipe.rate))
+        self.books = Books(self.account, world.terms, world.debts)
+        self.reservations: dict[int, User] = {}
+        self.of_ip: dict[bytes, int] = {}
+        self.of_peer: dict[bytes, int] = {}
+        self.paying = 0
+        self.position: Position = START
+        self.record: Advertisement | None = None
+        self.up = False
+        self.wanted = True
+        """Does its owner still want it to relay?"""
+        self.silent = False
+        """It is gone, and those who used it do not know yet."""
+        self.behaviour: Behaviour | None = None
+        """What an attacker's relay does differently."""
+        self.turn = 0
+        self.first_up: float | None = None
+        self.carried = 0
+        self.circuits = 0
+        self.refused = 0
+        self.shown = 0.0
+        self.facts: tuple[int, float] = (0, 0.0)
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Its machine comes up: it relays, if its owner wants that."""
+        if self.up or not self.wanted:
+            return
+        now = self.world.engine.now
+        self.up, self.silent = True, False
+        self.position = START
+        if self.first_up is None:
+            self.first_up = now
+        self.pipe.at = now
+        self.world.relays_up += 1
+        self.look()
+
+    def end(self, *, silently: bool = False) -> None:
+        """Its machine goes: with a goodbye, or as if the line was cut."""
+        if not self.up:
+            return
+        if silently:
+            self._gone(silent=True)
+        else:
+            self.look(stopping=True)
+
+    def retire(self) -> None:
+        """Its owner switches relaying off for good."""
+        self.wanted = False
+        self.end()
+
+    def _gone(self, *, silent: bool) -> None:
+        self.up = False
+        self.silent = silent
+        self.world.relays_up -= 1
+        self.position = START
+        self._close(silent=silent)
+        if not silent and self.record is not None and not self.record.withdrawn:
+            self._publish(AdvertFacts(False))
+
+    def look(self, *, stopping: bool = False) -> None:
+        """Whether it relays now, and what follows from that (`relay.modes`)."""
+        now = self.world.engine.now
+        if not self.up:
+            return
+        quota = self.quota
+        blocked: tuple[Cause, ...] = ()
+        scarce = None
+        if quota is not None:
+            quota.advance(self._clock(now))
+            self._weigh_quota()
+            spent = quota.exhausted_for()
+            if spent is not None:
+                blocked = (Cause(Kind.QUOTA, "the budget is used up", now + spent),)
+            elif quota.low:
+                ends = min(
+                    row["resets_at"] for row in quota.rows() if row["limit"] and row["used"] > row["limit"] * 0.9
+                )
+                scarce = Cause(Kind.QUOTA, "less than a tenth of the budget is left", ends)
+        grace = _GOODBYE_S if stopping else self.settings.drain_grace or 0.0
+        wishes = Wishes(
+            relays=self.wanted or stopping,
+            blocked=blocked,
+            scarce=scarce,
+            stopping=stopping,
+            circuits=len(self.pipe.flows),
+            grace=grace,
+        )
+        before = self.position
+        self.position, actions = step(before, wishes, Now(now, now))
+        cause = self.position.cause
+        self.admission.barred = None if cause is None else Barred(Reason.QUOTA, cause.until)
+        if Action.OFFER in actions or (before.admitting != self.position.admitting and self.position.admitting):
+            self.advertise()
+        if Action.WITHDRAW in actions or (before.admitting and not self.position.admitting):
+            self.advertise()
+            self._tell_to_move(stopping=stopping)
+        if Action.CLOSE in actions:
+            if stopping:
+                self._gone(silent=False)
+            else:
+                self._close(silent=False)
+        elif self.position.drained_at > now:
+            self.world.engine.at(self.position.drained_at, self._drained, stopping)
+        if self.up and self.position.until is not None and self.position != before:
+            self.world.engine.at(self.position.until + 1.0, self.look)
+
+    def _drained(self, stopping: bool) -> None:
+        if self.up and self.position.drained_at:
+            self.look(stopping=stopping)
+
+    def _tell_to_move(self, *, stopping: bool) -> None:
+        # On the control stream: who has another relay goes there before this one is gone.
+        if not stopping:
+            for user in list(self.reservations.values()):
+                user.moved(self)
+
+    def _close(self, *, silent: bool) -> None:
+        now = self.world.engine.now
+        self.carry(now)
+        flows, self.pipe.flows = self.pipe.flows, []
+        for flow in flows:
+            self._count(flow, now)
+        users = list(self.reservations.values())
+        self.reservations.clear()
+        self.of_ip.clear()
+        self.of_peer.clear()
+        self.paying = 0
+        self.pipe.in_use = 0.0
+        self.turn += 1
+        for user in users:
+            user.lost(self, silent=silent)
+        for flow in flows:
+            self.world.cut(flow, silent=silent)
+
+    # --- what it says --------------------------------------------------------------------------
+
+    def advertise(self) -> None:
+        """Publishes what is due (`discovery.advertising`)."""
+        admitting = self.up and self.position.admitting
+        facts = AdvertFacts(
+            admitting,
+            (self.address,),
+            "dedicated" if self.dedicated else "cooperative",
+            self.capacity,
+            load_step(*self.load()),
+            account=self.account,
+            family=self.family,
+        )
+        now = self.world.engine.now
+        due = plan(facts, self.record, now, self.world.engine.rng.random())
+        if due.do is not Do.NOTHING:
+            self._publish(facts)
+        if admitting:
+            self.turn_of_record(now)
+
+    def turn_of_record(self, now: float) -> None:
+        """Comes back when the record has to be published anew."""
+        if self.facts[1] <= now:
+            self.facts = (self.facts[0], now + REFRESH_S * 0.95)
+            self.world.engine.at(now + REFRESH_S, self.advertise)
+
+    def _publish(self, facts: AdvertFacts) -> None:
+        now = self.world.engine.now
+        self.record = said_by(self.id, facts, self.record, now)
+        self.world.shards.provide(self.record, self.prefix, now)
+
+    def load(self) -> Load:
+        """How much of each of its things is in use."""
+        s = self.settings
+        return Load(
+            self.pipe.in_use / self.pipe.rate,
+            len(self.pipe.flows) / s.max_circuits if s.max_circuits else 0.0,
+            len(self.reservations) / s.max_reservations if s.max_reservations else 0.0,
+            self.shown,
+        )
+
+    # --- reservations --------------------------------------------------------------------------
+
+    def reserve(self, user: User) -> Reason | None:
+        """Takes a user in, or says why not."""
+        held = len(self.reservations)
+        of_ip = self.of_ip.get(user.ip, 0)
+        self.reason = None
+        if self.admission.reserve(user.id, b"", user.index in self.reservations, held, of_ip).status != OK:
+            self.refused += 1
+            return self.reason
+        limit = self.settings.max_reservations
+        if limit is not None and held >= limit * 0.8:
+            paying = user.shown is not None and self.books.credit_of(user.shown, self.world.engine.now) > 0
+            if not reservation_seat(paying, held, limit, of_ip):
+                self.refused += 1
+                return Reason.RESERVATIONS_FULL
+        if user.index not in self.reservations:
+            self.reservations[user.index] = user
+            self.of_ip[user.ip] = of_ip + 1
+        return None
+
+    def release(self, user: User) -> None:
+        """A user gives its reservation back."""
+        if self.reservations.pop(user.index, None) is not None:
+            left = self.of_ip.get(user.ip, 1) - 1
+            if left > 0:
+                self.of_ip[user.ip] = left
+            else:
+                self.of_ip.pop(user.ip, None)
+
+    # --- circuits ------------------------------------------------------------------------------
+
+    def accept(self, dialer: User, target: User) -> Accepted:
+        """Whether a circuit may be made over which the dialer sends."""
+        now = self.world.engine.now
+        self.reason = None
+        of_peer = self.of_peer
+        flows = self.pipe.flows
+        verdict = self.admission.connect(
+            dialer.id, target.id, b"", len(flows), of_peer.get(dialer.id, 0), of_peer.get(target.id, 0)
+        )
+        if verdict.status != OK:
+            self.refused += 1
+            return Accepted(self.reason)
+        load = self.load()
+        seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying)
+        if load.high:
+            of_prefix = sum(flow.src.ip[:3] == dialer.ip[:3] and flow.weight <= LIGHT for flow in flows)
+            seats = seats._replace(of_prefix=of_prefix)
+        decision = self.books.decide(dialer.who(), load, seats, now)
+        if not decision.accept:
+            self.refused += 1
+            return Accepted(decision.code)
+        limits = [limit for limit in (decision.limit_data, self.settings.circuit_data) if limit is not None]
+        limit = min(limits) if limits and decision.ground is not Ground.QUIET else self.settings.circuit_data
+        return Accepted(None, decision.weight, limit)
+
+    def carry_for(self, flow: Flow) -> None:
+        """Begins to carry a circuit that it accepted."""
+        now = self.world.engine.now
+        self.circuits += 1
+        self.carry(now)
+        self.pipe.flows.append(flow)
+        for peer in (flow.src.id, flow.dst.id):
+            self.of_peer[peer] = self.of_peer.get(peer, 0) + 1
+        self.paying += flow.weight > LIGHT
+        if flow.promised:
+            self.books.promise(flow.who, flow.promised)
+        self._go_on(now)
+
+    def drop(self, flow: Flow) -> None:
+        """Ends a circuit before it has carried everything; nobody is told."""
+        if flow in self.pipe.flows:
+            now = self.world.engine.now
+            self.carry(now)
+            self.pipe.flows.remove(flow)
+            self._count(flow, now)
+            self._forget(flow)
+            self._go_on(now)
+
+    def carry(self, now: float) -> None:
+        """Moves what is open, up to now, and charges the quota for it."""
+        pipe = self.pipe
+        moved = pipe.move(now)
+        quota = self.quota
+        if quota is not None and moved > 0:
+            whole = int(moved)
+            quota.charge(whole, whole, self._clock(now))
+
+    def _go_on(self, now: float) -> None:
+        # After a change: everybody's rate anew, and when to look again.
+        pipe = self.pipe
+        soonest = pipe.share()
+        quota = self.quota
+        if quota is not None and pipe.in_use > 0:
+            received, _ = quota.left()
+            if received is not None:
+                # Most of what is left at a time, so that a tenth, and the end, are noticed when they come.
+                soonest = min(soonest, max(1.0, received * 0.5 / pipe.in_use))
+                self._weigh_quota()
+                if quota.low == self.position.admitting or received <= 0:
+                    self.look()
+                    if not self.pipe.flows:
+                        return
+        self.turn += 1
+        if soonest < float("inf"):
+            self.world.engine.at(now + soonest + 1e-6, self._wake, self.turn)
+        step_now = load_step(*self.load())
+        if step_now != self.facts[0]:
+            self.facts = (step_now, self.facts[1])
+            if self.record is not None and now - self.record.last_seen > LOAD_S:
+                self.advertise()
+
+    def _weigh_quota(self) -> None:
+        if self.quota is None:
+            return
+        self.shown = max(row["used"] / row["limit"] for row in self.quota.rows() if row["limit"])
+
+    def _wake(self, turn: int) -> None:
+        if turn != self.turn or not self.up:
+            return
+        now = self.world.engine.now
+        self.carry(now)
+        done = self.pipe.through()
+        for flow in done:
+            self._count(flow, now)
+            self._forget(flow)
+        self._go_on(now)
+        for flow in done:
+            self.world.carried(flow)
+
+    def _forget(self, flow: Flow) -> None:
+        for peer in (flow.src.id, flow.dst.id):
+            left = self.of_peer.get(peer, 1) - 1
+            if left > 0:
+                self.of_peer[peer] = left
+            else:
+                self.of_peer.pop(peer, None)
+        self.paying -= flow.weight > LIGHT
+
+    def _count(self, flow: Flow, now: float) -> None:
+        # Whole bytes, once each: what the sender sent is what was carried, paid for and received.
+        if flow.left <= 1.0:
+            flow.done, flow.left = flow.done + flow.left, 0.0
+        n = round(flow.done) - flow.paid
+        flow.paid += n
+        if n > 0:
+            self.carried += n
+            self.world.count_bytes(self, n)
+            flow.src.sent += n
+            flow.dst.received += n
+            self.books.carried(flow.who, n, now)
+        if flow.promised:
+            self.books.promise(flow.who, -flow.promised)
+            flow.promised = 0
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _told(self, peer_id: bytes, request: object, reason: Reason, *_: object, **__: object) -> None:
+        self.reason = reason
+
+    def _clock(self, now: float) -> Clock:
+        return Clock(now - self.world.begin, now, "simulated")

@@ -1,0 +1,371 @@
+"""A simulated user: is there or not, keeps reservations, opens circuits; a volunteer's machine also holds a relay.
+
+Which relays are wanted, asked and left is `client.choice`'s decision, their order `discovery.selection`'s, what a
+failure means `discovery.candidates`'; this only lives through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from towpath.client.choice import PATIENCE_S, WANTED, Offer, Seat, in_order, plan
+from towpath.discovery.candidates import Candidate, Outcome, noted
+from towpath.discovery.selection import order, score_of, usable
+from towpath.signed import PEER_ID_PREFIX
+from towpath.sim.books import Who
+from towpath.sim.models import DAY_S, HOUR_S, Kind, activity
+from towpath.waiting import doubled, spread
+
+if TYPE_CHECKING:
+    from towpath.sim.models import Line, Place
+    from towpath.sim.relays import Relay
+    from towpath.sim.world import World
+
+__all__ = ["User"]
+
+ENOUGH: Final = 4
+"""Usable volunteers with which a client does not search (`Finder.find`)."""
+EXPLORED: Final = 4
+"""Strangers that are measured after a search, as by `Finder`."""
+AGAIN_S: Final = 6 * HOUR_S
+"""After this long a search is worth another one; a node looks more often, and finds the same."""
+KNOWN: Final = 20
+"""Relays that one user remembers; a node remembers 256, but only a few of these are ever asked."""
+DIAL_S: Final = 5.0
+"""How long a relay that says nothing is waited for."""
+_ROUNDS: Final = 6
+_NOTICED_S: Final = 20.0
+"""When a reservation's relay has vanished without a word, this is noticed after that long (`client.liveness`)."""
+_SOON_S: Final = 15.0
+_BUSY_S: Final = 300.0
+
+
+class User:
+    """Made by World.add_user. `shown` is its account, or None when it shows none; `signs`: it signs receipts."""
+
+    __slots__ = (
+        "account",
+        "contacts",
+        "empty",
+        "id",
+        "index",
+        "ip",
+        "kind",
+        "known",
+        "line",
+        "looking",
+        "online",
+        "open",
+        "place",
+        "received",
+        "relay",
+        "searched_at",
+        "seats",
+        "sent",
+        "shown",
+        "signs",
+        "since",
+        "turn",
+        "world",
+    )
+
+    def __init__(self, world: World, index: int, key: bytes, kind: Kind, line: Line, place: Place, ip: bytes) -> None:
+        self.world = world
+        self.index = index
+        self.id = PEER_ID_PREFIX + key
+        self.account = key
+        self.shown: bytes | None = key
+        self.signs = True
+        self.kind = kind
+        self.line = line
+        self.place = place
+        self.ip = ip
+        self.contacts: tuple[User, ...] = ()
+        self.known: dict[bytes, Candidate] = {}
+        self.seats: dict[bytes, Seat] = {}
+        self.relay: Relay | None = None
+        """The relay on its machine, if it volunteers."""
+        self.online = False
+        self.since = 0.0
+        self.turn = 0
+        self.open = 0
+        """Circuits of its own, from either end."""
+        self.searched_at = float("-inf")
+        self.empty = 0
+        self.looking = False
+        self.sent = 0
+        self.received = 0
+
+    def who(self) -> Who:
+        """As whom it pays."""
+        return Who(self.shown, self.ip[:3], self.signs)
+
+    # --- there or not --------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Its program starts."""
+        if self.online:
+            return
+        world = self.world
+        self.online, self.since = True, world.engine.now
+        self.turn += 1
+        world.users_online += 1
+        world.metrics.sessions += 1
+        if self.kind is Kind.MOBILE:
+            self.ip = world.networks.draw(world.engine.rng)
+        length = world.model.sessions(self.kind).draw(world.engine.rng)
+        world.engine.after(length, self.end, self.turn)
+        if self.relay is not None:
+            self.relay.start()
+        self.hold(first=True)
+
+    def end(self, turn: int) -> None:
+        """Its program ends, unless it is just used."""
+        if turn != self.turn or not self.online:
+            return
+        world = self.world
+        if self.open:
+            world.engine.after(_BUSY_S, self.end, turn)
+            return
+        now = world.engine.now
+        for relay_id in self.seats:
+            self.note(relay_id, Outcome.SERVED)
+            world.relays[relay_id].release(self)
+        self.seats.clear()
+        self.online = False
+        world.users_online -= 1
+        if self.relay is not None:
+            self.relay.end(silently=world.engine.rng.random() < world.model.silent_deaths)
+        if self.kind is Kind.ALWAYS_ON:
+            world.engine.at(now + world.engine.rng.expovariate(1 / world.model.always_on_off_s), self.begin)
+
+    def act(self) -> None:
+        """Wants to talk to somebody; and will again."""
+        self.act_later()
+        world = self.world
+        if not self.online:
+            self.begin()
+        elif self.seats:
+            self.look()
+        number = len(self.contacts)
+        if number:
+            first = int(world.engine.rng.random() * number)
+            for place in range(number):
+                peer = self.contacts[(first + place) % number]
+                if peer.online and peer is not self:
+                    size = world.model.sizes.draw(world.engine.rng)
+                    world.circuits.open(self, peer, size.n, size.pace)
+                    return
+        world.metrics.away += 1
+
+    def act_later(self) -> None:
+        """Draws when it wants something next: more by day than by night."""
+        world = self.world
+        rng, model = world.engine.rng, world.model
+        most = model.circuits_a_day / DAY_S * (1 + model.swing)
+        at = world.engine.now
+        while True:
+            at += rng.expovariate(most)
+            if rng.random() * (1 + model.swing) <= activity((at / HOUR_S + self.place.zone_h) % 24, model.swing):
+                break
+        if at <= world.ends:
+            world.engine.at(at, self.act)
+
+    # --- reservations --------------------------------------------------------------------------
+
+    def ranked(self) -> list[Seat]:
+        """Reservations, the active one first; those at relays that vanished are among them until that is noticed."""
+        return in_order(list(self.seats.values()))
+
+    def look(self) -> None:
+        """Looks for something better, if it is time."""
+        if self.online and (self.world.engine.now - self.searched_at > AGAIN_S or len(self.seats) < WANTED):
+            self.hold()
+
+    def hold(self, *, first: bool = False) -> None:
+        """Brings its reservations to what is wanted, as far as there are relays that take it.
+
+        What takes a few seconds is done at once here, and only counted.
+        """
+        if not self.online:
+            return
+        world = self.world
+        now = world.engine.now
+        at = 0.0
+        reserved = 0.0 if self.seats else None
+        if self.lacks():
+            at = self.search()
+        elif now - self.searched_at > AGAIN_S:
+            # Behind its back: nobody waits for that.
+            self.search()
+        lacking = 0
+        for _ in range(_ROUNDS):
+            made = plan(list(self.seats.values()), self.offers(), now + at, WANTED)
+            lacking = made.lacking
+            for relay_id in made.release:
+                self.leave(world.relays[relay_id])
+            if not made.reserve:
+                break
+            longest = 0.0
+            for relay_id in made.reserve:
+                relay = world.relays[relay_id]
+                took = 4 * world.rtt(self, relay) if not relay.silent else DIAL_S
+                if self._ask(relay, took, now):
+                    reserved = at + took if reserved is None else min(reserved, at + took)
+                longest = max(longest, took)
+            at += min(longest, PATIENCE_S)
+        if first:
+            if reserved is None:
+                world.metrics.unreserved += 1
+            else:
+                world.metrics.reserved += 1
+                world.metrics.felt(world.metrics.reserve_s, reserved, world)
+        self._look_again(lacking)
+
+    def lacks(self) -> bool:
+        """Are too few usable volunteers known?"""
+        now = self.world.engine.now
+        found = 0
+        for candidate in self.known.values():
+            if candidate.source != "bootstrap" and usable(candidate, now):
+                found += 1
+                if found >= ENOUGH:
+                    return False
+        return True
+
+    def offers(self) -> list[Offer]:
+        """Relays that may be asked, the best first (as `discovery.guiding` offers them)."""
+        world = self.world
+        offered = []
+        for placed in order(self.known.values(), world.engine.now, world.engine.rng):
+            candidate = placed.candidate
+            begin = candidate.source == "bootstrap"
+            if begin or not placed.against:
+                relay = world.relays[candidate.relay_id]
+                offered.append(
+                    Offer(candidate.relay_id, relay.networks, candidate.family, float(score_of(candidate)), begin)
+                )
+        return offered
+
+    def _ask(self, relay: Relay, took: float, now: float) -> bool:
+        rtt_ms = took * 250.0
+        if not relay.up:
+            self.note(relay.id, Outcome.FAILED)
+            return False
+        reason = relay.reserve(self)
+        if reason is not None:
+            self.note(relay.id, Outcome.REFUSED, rtt_ms)
+            return False
+        self.note(relay.id, Outcome.SERVED, rtt_ms)
+        candidate = self.known[relay.id]
+        offer = Offer(
+            relay.id, relay.networks, relay.family, float(score_of(candidate)), candidate.source == "bootstrap"
+        )
+        self.seats[relay.id] = Seat(offer, "active", now + took)
+        return True
+
+    def _look_again(self, lacking: int) -> None:
+        # Soon while too few stand, or while a bootstrap relay stands in for a volunteer.
+        world = self.world
+        if self.looking:
+            return
+        if lacking:
+            self.empty += 1
+            wait = spread(doubled(_SOON_S, 600.0, self.empty - 1), world.engine.rng.random())
+        elif any(seat.offer.bootstrap for seat in self.seats.values()) and world.volunteers_up:
+            self.empty += 1
+            wait = doubled(_SOON_S, HOUR_S, self.empty - 1)
+        else:
+            self.empty = 0
+            return
+        self.looking = True
+        world.engine.after(wait, self._again, self.turn)
+
+    def _again(self, turn: int) -> None:
+        self.looking = False
+        if turn == self.turn and self.online:
+            self.hold()
+
+    def leave(self, relay: Relay) -> None:
+        """Gives a reservation back."""
+        if self.seats.pop(relay.id, None) is not None:
+            relay.release(self)
+
+    def moved(self, relay: Relay) -> None:
+        """A relay said that it moves out: another one takes its place."""
+        if self.seats.pop(relay.id, None) is not None:
+            self.note(relay.id, Outcome.REFUSED)
+            relay.release(self)
+            self.hold()
+
+    def lost(self, relay: Relay, *, silent: bool) -> None:
+        """A relay has gone. Who said goodbye is missed at once; the other is noticed later."""
+        if relay.id in self.seats:
+            wait = _NOTICED_S * (0.5 + self.world.engine.rng.random()) if silent else 0.5
+            if not silent:
+                del self.seats[relay.id]
+            self.world.engine.after(wait, self._missed, relay, silent)
+
+    def _missed(self, relay: Relay, silent: bool) -> None:
+        if silent:
+            if self.seats.pop(relay.id, None) is None:
+                return
+            self.note(relay.id, Outcome.FAILED)
+        self.hold()
+
+    # --- what it knows -------------------------------------------------------------------------
+
+    def search(self) -> float:
+        """Reads the DHT for relays; the seconds that took."""
+        world = self.world
+        engine = world.engine
+        world.metrics.searches += 1
+        self.searched_at = engine.now
+        read = world.shards.read(ENOUGH, engine.rng, engine.now)
+        strange = []
+        for relay_id, record in read.found:
+            relay = world.relays.get(relay_id)
+            if relay is None or relay is self.relay:
+                continue
+            source = "bootstrap" if relay.bootstrap else "dht"
+            known = self.known.get(relay_id)
+            if known is None:
+                self._make_room()
+                self.known[relay_id] = Candidate(relay_id, relay.addresses, source, record, seen_at=engine.now)
+                strange.append(relay)
+            else:
+                self.known[relay_id] = Candidate(
+                    relay_id, relay.addresses, source, record, known.own, engine.now, known.walk
+                )
+        for relay in strange[:EXPLORED]:
+            up = relay.up
+            self.note(
+                relay.id, Outcome.CONNECTED if up else Outcome.FAILED, world.rtt(self, relay) * 1e3 if up else None
+            )
+        return read.seconds
+
+    def told_of(self, relays: Iterable[Relay]) -> None:
+        """The bootstrap relays in its settings; others are forgotten to be ones."""
+        self.known = {relay_id: known for relay_id, known in self.known.items() if known.source != "bootstrap"}
+        for relay in relays:
+            self.known[relay.id] = Candidate(relay.id, relay.addresses, "bootstrap", relay.record)
+
+    def _make_room(self) -> None:
+        if len(self.known) >= KNOWN:
+            least = min(
+                (one for one in self.known.values() if one.source != "bootstrap" and one.relay_id not in self.seats),
+                key=lambda one: (one.own.observed_at > 0, one.own.health, one.seen_at, one.relay_id),
+                default=None,
+            )
+            if least is not None:
+                del self.known[least.relay_id]
+
+    def note(self, relay_id: bytes, outcome: Outcome, rtt_ms: float | None = None) -> None:
+        """Remembers what became of something tried with a relay."""
+        one = self.known.get(relay_id)
+        if one is not None:
+            own = noted(one.own, outcome, self.world.engine.now, rtt_ms=rtt_ms)
+            self.known[relay_id] = Candidate(
+                relay_id, one.addresses, one.source, one.advertisement, own, one.seen_at, one.walk
+            )
