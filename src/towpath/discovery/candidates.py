@@ -168,6 +168,8 @@ def rest_left(measured: Measured, now: float) -> float:
 
     0: it is not resting. One that refused us rests for a minute. A clock that was set back makes none of it longer.
     """
+    if not measured.refused_at and measured.failed_at <= 0:
+        return 0.0
     failed_at, refused_at = min(measured.failed_at, now), min(measured.refused_at, now)
     left = 0.0
     if refused_at:

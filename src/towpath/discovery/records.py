@@ -7,6 +7,7 @@ Also the validators of the DHT's two namespaces, `/relays/available/ID` and `/to
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -176,6 +177,7 @@ def is_current(record: Record, now: float) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=4096)
 def may_be_advertised(addr: bytes) -> bool:
     """May this binary multiaddr stand in an advertisement?"""
     try:

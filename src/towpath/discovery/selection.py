@@ -191,10 +191,10 @@ def _standing(candidate: Candidate, latency_ms: float | None) -> float:
 
 def _order(candidate: Candidate) -> tuple[float, float, float]:
     # Smaller is better. Latency counts by its bucket only: else everybody would choose the nearest relay of a city.
-    own = candidate.own
+    own, advertisement = candidate.own, candidate.advertisement
     bucket = _bucket(own)
-    middle = None if bucket == float("inf") else (bucket + 0.5) * BUCKET_MS
-    load = candidate.advertisement.load if candidate.advertisement is not None else 0
+    middle = None if own.latency_ms is None else (bucket + 0.5) * BUCKET_MS
+    load = 0 if advertisement is None else advertisement.load
     value = _standing(candidate, middle) * own.health - _LOAD_POINTS * load
     return (float(load >= FULL), -(value // _GRADE), bucket)
 
@@ -236,8 +236,9 @@ def _against(candidate: Candidate, avoiding: Avoiding) -> list[str]:
         told.append("no address of it is known that we may dial")
     if candidate.relay_id in avoiding.relays:
         told.append("in use already, or not wanted")
-    for shared in sorted(candidate.networks & avoiding.networks):
-        told.append(f"in {shared}, as a relay in use is: both might fail, or look, together")
+    if avoiding.networks:
+        for shared in sorted(candidate.networks & avoiding.networks):
+            told.append(f"in {shared}, as a relay in use is: both might fail, or look, together")
     if candidate.family is not None and candidate.family in avoiding.families:
         told.append(f"of the family {candidate.family!r}, as a relay in use is")
     if _is_near(candidate, avoiding.near):

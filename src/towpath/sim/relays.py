@@ -35,6 +35,10 @@ __all__ = ["Accepted", "Relay"]
 
 _GOODBYE_S: Final = 5.0
 """What a node that is told to end gives to what is open, at most."""
+_NOTICED: Final = 0.03
+"""The part of what is left of a quota that may be used before it is looked at again."""
+_STALE_S: Final = 600.0
+"""And how long that may last."""
 
 
 class Accepted:
@@ -68,6 +72,7 @@ class Relay:
         "first_up",
         "id",
         "ip",
+        "left",
         "line",
         "networks",
         "of_ip",
@@ -87,8 +92,10 @@ class Relay:
         "shown",
         "silent",
         "turn",
+        "unweighed",
         "up",
         "wanted",
+        "weighed_at",
         "world",
     )
 
@@ -153,6 +160,11 @@ class Relay:
         self.circuits = 0
         self.refused = 0
         self.shown = 0.0
+        """How much of the scarcest limit of its quota was used when that was looked at last."""
+        self.left = 0
+        """And how many bytes were left."""
+        self.unweighed = 0
+        self.weighed_at = float("-inf")
         self.facts: tuple[int, float] = (0, 0.0)
 
     # --- life ----------------------------------------------------------------------------------
@@ -397,6 +409,7 @@ class Relay:
         quota = self.quota
         if quota is not None and moved > 0:
             whole = int(moved)
+            self.unweighed += whole
             quota.charge(whole, whole, self._clock(now))
 
     def _go_on(self, now: float) -> None:
@@ -405,15 +418,13 @@ class Relay:
         soonest = pipe.share()
         quota = self.quota
         if quota is not None and pipe.in_use > 0:
-            received, _ = quota.left()
-            if received is not None:
-                # Most of what is left at a time, so that a tenth, and the end, are noticed when they come.
-                soonest = min(soonest, max(1.0, received * 0.5 / pipe.in_use))
+            if self.unweighed > self.left * _NOTICED or now - self.weighed_at > _STALE_S:
                 self._weigh_quota()
-                if quota.low == self.position.admitting or received <= 0:
+                if quota.low == self.position.admitting or self.left <= 0:
                     self.look()
-                    if not self.pipe.flows:
+                    if not pipe.flows:
                         return
+            soonest = min(soonest, max(1.0, self.left * 2 * _NOTICED / pipe.in_use), _STALE_S)
         self.turn += 1
         if soonest < float("inf"):
             self.world.engine.at(now + soonest + 1e-6, self._wake, self.turn)
@@ -424,9 +435,10 @@ class Relay:
                 self.advertise()
 
     def _weigh_quota(self) -> None:
-        if self.quota is None:
-            return
-        self.shown = max(row["used"] / row["limit"] for row in self.quota.rows() if row["limit"])
+        if self.quota is not None:
+            self.unweighed, self.weighed_at = 0, self.world.engine.now
+            self.left = self.quota.left()[0] or 0
+            self.shown = max(row["used"] / row["limit"] for row in self.quota.rows() if row["limit"])
 
     def _wake(self, turn: int) -> None:
         if turn != self.turn or not self.up:

@@ -28,9 +28,9 @@ ENOUGH: Final = 4
 """Usable volunteers with which a client does not search (`Finder.find`)."""
 EXPLORED: Final = 4
 """Strangers that are measured after a search, as by `Finder`."""
-AGAIN_S: Final = 6 * HOUR_S
+AGAIN_S: Final = DAY_S
 """After this long a search is worth another one; a node looks more often, and finds the same."""
-KNOWN: Final = 20
+KNOWN: Final = 12
 """Relays that one user remembers; a node remembers 256, but only a few of these are ever asked."""
 DIAL_S: Final = 5.0
 """How long a relay that says nothing is waited for."""
@@ -45,6 +45,7 @@ class User:
     """Made by World.add_user. `shown` is its account, or None when it shows none; `signs`: it signs receipts."""
 
     __slots__ = (
+        "_offered",
         "account",
         "contacts",
         "empty",
@@ -84,6 +85,7 @@ class User:
         self.contacts: tuple[User, ...] = ()
         self.known: dict[bytes, Candidate] = {}
         self.seats: dict[bytes, Seat] = {}
+        self._offered: dict[bytes, Offer] = {}
         self.relay: Relay | None = None
         """The relay on its machine, if it volunteers."""
         self.online = False
@@ -207,14 +209,18 @@ class User:
                 self.leave(world.relays[relay_id])
             if not made.reserve:
                 break
-            longest = 0.0
+            longest, granted = 0.0, True
             for relay_id in made.reserve:
                 relay = world.relays[relay_id]
                 took = 4 * world.rtt(self, relay) if not relay.silent else DIAL_S
                 if self._ask(relay, took, now):
                     reserved = at + took if reserved is None else min(reserved, at + took)
+                else:
+                    granted = False
                 longest = max(longest, took)
             at += min(longest, PATIENCE_S)
+            if granted and len(self.seats) == WANTED and not lacking:
+                break
         if first:
             if reserved is None:
                 world.metrics.unreserved += 1
@@ -236,17 +242,22 @@ class User:
 
     def offers(self) -> list[Offer]:
         """Relays that may be asked, the best first (as `discovery.guiding` offers them)."""
-        world = self.world
-        offered = []
-        for placed in order(self.known.values(), world.engine.now, world.engine.rng):
-            candidate = placed.candidate
+        engine = self.world.engine
+        return [
+            self._offer(placed.candidate)
+            for placed in order(self.known.values(), engine.now, engine.rng)
+            if not placed.against or placed.candidate.source == "bootstrap"
+        ]
+
+    def _offer(self, candidate: Candidate) -> Offer:
+        # Made anew only when something more was measured.
+        offer = self._offered.get(candidate.relay_id)
+        if offer is None:
+            relay = self.world.relays[candidate.relay_id]
             begin = candidate.source == "bootstrap"
-            if begin or not placed.against:
-                relay = world.relays[candidate.relay_id]
-                offered.append(
-                    Offer(candidate.relay_id, relay.networks, candidate.family, float(score_of(candidate)), begin)
-                )
-        return offered
+            offer = Offer(relay.id, relay.networks, candidate.family, float(score_of(candidate)), begin)
+            self._offered[relay.id] = offer
+        return offer
 
     def _ask(self, relay: Relay, took: float, now: float) -> bool:
         rtt_ms = took * 250.0
@@ -258,11 +269,7 @@ class User:
             self.note(relay.id, Outcome.REFUSED, rtt_ms)
             return False
         self.note(relay.id, Outcome.SERVED, rtt_ms)
-        candidate = self.known[relay.id]
-        offer = Offer(
-            relay.id, relay.networks, relay.family, float(score_of(candidate)), candidate.source == "bootstrap"
-        )
-        self.seats[relay.id] = Seat(offer, "active", now + took)
+        self.seats[relay.id] = Seat(self._offer(self.known[relay.id]), "active", now + took)
         return True
 
     def _look_again(self, lacking: int) -> None:
@@ -325,6 +332,7 @@ class User:
         read = world.shards.read(ENOUGH, engine.rng, engine.now)
         strange = []
         for relay_id, record in read.found:
+            self._offered.pop(relay_id, None)
             relay = world.relays.get(relay_id)
             if relay is None or relay is self.relay:
                 continue
@@ -348,6 +356,7 @@ class User:
     def told_of(self, relays: Iterable[Relay]) -> None:
         """The bootstrap relays in its settings; others are forgotten to be ones."""
         self.known = {relay_id: known for relay_id, known in self.known.items() if known.source != "bootstrap"}
+        self._offered.clear()
         for relay in relays:
             self.known[relay.id] = Candidate(relay.id, relay.addresses, "bootstrap", relay.record)
 
@@ -360,11 +369,13 @@ class User:
             )
             if least is not None:
                 del self.known[least.relay_id]
+                self._offered.pop(least.relay_id, None)
 
     def note(self, relay_id: bytes, outcome: Outcome, rtt_ms: float | None = None) -> None:
         """Remembers what became of something tried with a relay."""
         one = self.known.get(relay_id)
         if one is not None:
+            self._offered.pop(relay_id, None)
             own = noted(one.own, outcome, self.world.engine.now, rtt_ms=rtt_ms)
             self.known[relay_id] = Candidate(
                 relay_id, one.addresses, one.source, one.advertisement, own, one.seen_at, one.walk
