@@ -48,8 +48,8 @@ class CreditSource(Protocol):
     def used(self, account: bytes, n: int) -> None:
         """It used so many bytes of it."""
 
-    def owes(self, relay_account: bytes, day: int, cum_bytes: int) -> None:
-        """By a receipt of ours this account has relayed so much for us that day, all together."""
+    def owes(self, signed: Signed) -> None:
+        """A receipt of ours that its relay countersigned and named its account in."""
 
 
 class _NoCredit:
@@ -66,7 +66,7 @@ class _NoCredit:
     def used(self, account: bytes, n: int) -> None:
         """There was none to use."""
 
-    def owes(self, relay_account: bytes, day: int, cum_bytes: int) -> None:
+    def owes(self, signed: Signed) -> None:
         """Counts for nobody."""
 
 
@@ -254,8 +254,12 @@ class Ledger:
         self._owed[key] = (receipt.seq, receipt.cum_bytes, signed.dual)
         self._store.keep("receipts_owed", key, self._owed[key])
         if signed.relay_account is not None:
-            self.source.owes(signed.relay_account, receipt.day, receipt.cum_bytes)
+            self.source.owes(signed)
         self.changed()
+
+    def owed_duals(self) -> list[bytes]:
+        """Every countersigned receipt of our own account that is kept."""
+        return [dual for _, _, dual in self._owed.values()]
 
     def ours(self, day: int) -> list[Signed]:
         """The newest countersigned receipts of our own account of a day."""
