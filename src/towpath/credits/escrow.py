@@ -25,6 +25,9 @@ class Escrow:
         self._credit: dict[bytes, int] = {}
         self._free: dict[bytes, int] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._credit or self._free)
+
     def credit(self, account: bytes) -> int:
         """Bytes of an account's credit that are promised."""
         return self._credit.get(account, 0)

@@ -7,12 +7,12 @@ free tier gets a fifth at least, as long as nobody on it gets more than half of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from towpath.credits.policy import HEAVY, LIGHT
 
-__all__ = ["LEAST_WEIGHT", "MOST_WEIGHT", "Sending", "weights"]
+__all__ = ["LEAST_WEIGHT", "MOST_WEIGHT", "Sending", "shares", "weights"]
 
 LEAST_WEIGHT: Final = 0.01
 MOST_WEIGHT: Final = 100.0
@@ -27,9 +27,8 @@ class Sending(NamedTuple):
     paying: bool
 
 
-def weights(sending: Sequence[Sending]) -> list[float]:
-    """The weight of each, in the same order; between LEAST_WEIGHT and MOST_WEIGHT."""
-    counts = Counter(sending)
+def shares(counts: Mapping[Sending, int]) -> dict[Sending, float]:
+    """The weight of each circuit of a sender that has so many; between LEAST_WEIGHT and MOST_WEIGHT."""
     paying = sum(1 for one in counts if one.paying)
     free = len(counts) - paying
     head = LIGHT
@@ -37,5 +36,13 @@ def weights(sending: Sequence[Sending]) -> list[float]:
         # So that free * head / (free * head + paying * HEAVY) is the share.
         wanted = _SHARE / (1 - _SHARE) * paying * HEAVY / free
         head = min(max(LIGHT, wanted), HEAVY / 2)
-    each = {one: (HEAVY if one.paying else head) / n for one, n in counts.items()}
-    return [min(MOST_WEIGHT, max(LEAST_WEIGHT, each[one])) for one in sending]
+    return {
+        one: min(MOST_WEIGHT, max(LEAST_WEIGHT, (HEAVY if one.paying else head) / max(1, n)))
+        for one, n in counts.items()
+    }
+
+
+def weights(sending: Sequence[Sending]) -> list[float]:
+    """The weight of each of these circuits, in the same order."""
+    each = shares(Counter(sending))
+    return [each[one] for one in sending]

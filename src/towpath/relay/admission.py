@@ -15,6 +15,7 @@ from towpath.errors import AddressError
 from towpath.relaystream.reasons import Reason, Request
 
 if TYPE_CHECKING:
+    from towpath.credits.gate import Gate
     from towpath.settings import RelaySettings
 
 __all__ = ["Admission", "Barred", "PeerList"]
@@ -71,16 +72,19 @@ class Admission:
     """The policy of a relay with these settings. Its verdicts are made once and shared by all askers.
 
     While `barred` is set nobody is admitted, renewals included. `told` is RelaySide.refused, or takes what that takes.
+    With a `gate` credits have their say after everything else.
     """
 
-    def __init__(self, settings: RelaySettings, told: Callable[..., None] = _untold) -> None:
+    def __init__(self, settings: RelaySettings, told: Callable[..., None] = _untold, gate: Gate | None = None) -> None:
         self.barred: Barred | None = None
         self._told = told
+        self._gate = gate
         self._settings = settings
         self._allow = PeerList(settings.allow)
         self._deny = PeerList(settings.deny)
         limit_s = 0 if settings.circuit_duration is None else max(1, round(settings.circuit_duration))
         limit_data = settings.circuit_data or 0
+        self._limit_s = limit_s
         self._reserved = Verdict(OK, round(settings.reservation_ttl), limit_s, limit_data)
         self._connected = Verdict(OK, 0, limit_s, limit_data)
         self._refused = Verdict(RESERVATION_REFUSED)
@@ -109,6 +113,10 @@ class Admission:
         if s.max_reservations_per_ip is not None and of_prefix >= s.max_reservations_per_ip:
             self._told(peer_id, Request.RESERVE, Reason.NETWORK_FULL, of_prefix, s.max_reservations_per_ip)
             return self._refused
+        gate = self._gate
+        if gate is not None and not gate.reserve(peer_id, reservations, s.max_reservations, of_prefix):
+            self._told(peer_id, Request.RESERVE, Reason.FREE_SEATS, of_prefix, s.max_reservations)
+            return self._refused
         return self._reserved
 
     def connect(
@@ -129,7 +137,15 @@ class Admission:
         if s.max_circuits_per_peer is not None and of_one >= s.max_circuits_per_peer:
             self._told(dialer, Request.CONNECT, Reason.PEER_FULL, of_one, s.max_circuits_per_peer, target=target)
             return self._exceeded
-        return self._connected
+        if self._gate is None:
+            return self._connected
+        said = self._gate.connect(dialer, target, remote, circuits, s.max_circuits, s.circuit_data)
+        no = said.refused
+        if no is not None:
+            code = Reason.FREE_SEATS if no.code is None else no.code
+            self._told(dialer, Request.CONNECT, code, no.have, no.limit, again_at=no.again_at, target=target)
+            return self._exceeded
+        return self._connected if said.limit is None else Verdict(OK, 0, self._limit_s, said.limit)
 
     def _tell_barred(self, peer_id: bytes, request: Request, why: Barred, target: bytes | None = None) -> None:
         self._told(

@@ -17,6 +17,7 @@ __all__ = [
     "in_words",
     "moving_sentence",
     "refusal_sentence",
+    "size_in_words",
 ]
 
 
@@ -120,7 +121,7 @@ def _refusal(refused: Refused) -> str:
         case Reason.QUOTA:
             return _quota(refused)
         case Reason.RATE:
-            limit = "" if refused.limit is None else f" of {_size(refused.limit)}/s"
+            limit = "" if refused.limit is None else f" of {size_in_words(refused.limit)}/s"
             return f"its rate{limit} is used up"
         case _:
             return _state(refused.code)
@@ -131,7 +132,7 @@ def _quota(refused: Refused) -> str:
     quota = f"its {name} quota" if name else "its quota"
     if refused.have is None or not refused.limit:
         return f"{quota} is nearly used up"
-    return f"{refused.have * 100 // refused.limit}% of {quota} of {_size(refused.limit)} is left"
+    return f"{refused.have * 100 // refused.limit}% of {quota} of {size_in_words(refused.limit)} is left"
 
 
 def _credits(refused: Refused) -> str:
@@ -145,7 +146,7 @@ def _credits(refused: Refused) -> str:
     }.get(Reason(refused.code), "the other peer has used up its free tier there")
     if refused.again is None:
         return f"{whose}, and does not refill"
-    amount = "" if refused.have is None else f" to {_size(refused.have)}"
+    amount = "" if refused.have is None else f" to {size_in_words(refused.have)}"
     return f"{whose}, and refills{amount} in {in_words(refused.again)}"
 
 
@@ -193,10 +194,10 @@ def moving_sentence(moving: Moving) -> str:
 def allowance_sentences(allowance: Allowance) -> list[str]:
     """A clause about each quota of a relay, and one about its rate."""
     told = [
-        f"{_size(period.left)} of {_size(period.limit)} left of its {_PERIODS[period.period]} quota"
+        f"{size_in_words(period.left)} of {size_in_words(period.limit)} left of its {_PERIODS[period.period]} quota"
         for period in allowance.periods
     ]
-    return told if allowance.rate is None else [*told, f"carries {_size(allowance.rate)}/s for all together"]
+    return told if allowance.rate is None else [*told, f"carries {size_in_words(allowance.rate)}/s for all together"]
 
 
 def in_words(seconds: int) -> str:
@@ -207,7 +208,8 @@ def in_words(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def _size(size: int) -> str:
+def size_in_words(size: float) -> str:
+    """An amount of bytes, in the unit that people would use."""
     amount, name = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if amount < 1000:

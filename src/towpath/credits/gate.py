@@ -1,0 +1,390 @@
+"""What admission asks about credits, and what follows for circuits that are open: promises and weights.
+
+Owned by Credits, on the node's loop. Asking takes microseconds; while the relay is quiet nothing is remembered of who
+asks. Behind a loaded relay a few circuits are looked at in each turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from towpath.credits.escrow import Escrow, Promise
+from towpath.credits.free_tier import UNLIMITED, Tier, prefix_of
+from towpath.credits.policy import (
+    HEAVY,
+    LEAST,
+    LIGHT,
+    NO_SEATS,
+    QUIET,
+    Asked,
+    Decision,
+    Enforce,
+    Ground,
+    Load,
+    Seats,
+    reservation_seat,
+    should_accept_circuit,
+)
+from towpath.credits.weights import Sending, shares
+from towpath.relaystream.reasons import Reason
+
+if TYPE_CHECKING:
+    from towpath._native.circuit import Circuit
+    from towpath._native.endpoint import Endpoint
+    from towpath.credits.ledger import Ledger
+
+__all__ = ["Gate", "Judged", "Pass"]
+
+TICK_S: Final = 0.25
+_AT_A_TIME: Final = 128
+"""Circuits that are looked at in one turn of the loop."""
+_LOST_S: Final = 70.0
+"""A circuit that was admitted and is not open then never was: both ends had half a minute."""
+_REMEMBERED: Final = 512
+"""Peers of whom the last decision is known."""
+
+
+class Pass(NamedTuple):
+    """What credits say to a circuit: a limit in bytes each way (None: they set none), or the refusal."""
+
+    limit: int | None = None
+    refused: Decision | None = None
+
+
+_FREE_PASS: Final = Pass()
+
+
+class Judged(NamedTuple):
+    """A decision that was taken with credits in force."""
+
+    at: float
+    asked: Asked
+    decision: Decision
+
+
+class _Admitted:
+    """A circuit that was let in while credits were in force, or that was found open since."""
+
+    __slots__ = ("at", "paying", "prefix", "promises", "seen")
+
+    def __init__(self, prefix: bytes, paying: bool, promises: tuple[Promise, Promise] | None, at: float) -> None:
+        self.prefix = prefix
+        self.paying = paying
+        self.promises = promises
+        self.at = at
+        self.seen = (0, 0)
+
+
+class Gate:
+    """Asked by Admission. `load()` gives the shares in use of rate, circuits, reservations and quota now.
+
+    `account_of(peer id)` is to be set: the account that a connected peer has shown, or None.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        endpoint: Endpoint,
+        terms: Callable[[], tuple[Enforce, Tier]],
+        load: Callable[[], Load],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.account_of: Callable[[bytes], bytes | None] = lambda peer_id: None
+        self._ledger = ledger
+        self._endpoint = endpoint
+        self._terms = terms
+        self._look_at_load = load
+        self._clock = clock
+        self._load = QUIET
+        self._escrow = Escrow()
+        self._coming: dict[tuple[bytes, bytes], deque[_Admitted]] = {}
+        self._open: dict[int, _Admitted] = {}
+        self._paying = 0
+        self._free = 0
+        self._of_prefix: Counter[bytes] = Counter()
+        self._last_id = 0
+        self._round: list[Circuit] = []
+        self._seen: Counter[Sending] = Counter()
+        self._weights: dict[Sending, float] = {}
+        self._limit: int | None = None
+        self._judged: dict[bytes, Judged] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.refusals = 0
+        """Circuits and reservations refused for want of credit, since the start."""
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to look at the load."""
+        self._tick()
+
+    def stop(self) -> None:
+        """Lets go of its timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._forget_all()
+        self._last_id = 0
+        self._load = QUIET
+
+    # --- admission -----------------------------------------------------------------------------
+
+    def connect(
+        self, dialer: bytes, target: bytes, remote: bytes, circuits: int, of: int | None, most: int | None
+    ) -> Pass:
+        """May `dialer` (connected from `remote`) have a circuit to `target`, beside `circuits` of `of` (None: any)?
+
+        `most`: a limit in bytes that the owner set. Each end pays for what it sends, so each has to be good for it.
+        """
+        enforce, tier = self._terms()
+        load = self._load_with(circuits, of)
+        self._limit = of
+        if enforce == "never" or (enforce == "under_load" and not load.high):
+            return _FREE_PASS
+        now = self._clock()
+        asked = self._asked(dialer, prefix_of(remote), load, enforce, tier, now)
+        mine = asked._replace(seats=self._seats(asked.prefix))
+        decision = should_accept_circuit(mine, now)
+        self._remember(dialer, Judged(now, mine, decision))
+        if not decision.accept:
+            self.refusals += 1
+            return Pass(refused=decision)
+        theirs = self._asked(target, self._prefix_of_peer(target), load, enforce, tier, now)
+        other = should_accept_circuit(theirs, now)
+        self._remember(target, Judged(now, theirs, other))
+        if not other.accept:
+            self.refusals += 1
+            return Pass(refused=other._replace(code=Reason.OTHER_END))
+        limit = min((n for n in (decision.limit_data, other.limit_data, most) if n), default=None)
+        promises = None
+        if limit is not None:
+            promises = (self._promise(mine, limit), self._promise(theirs, limit))
+        admitted = _Admitted(mine.prefix, decision.ground is Ground.CREDIT, promises, now)
+        self._count(admitted, 1)
+        self._coming.setdefault((dialer, target), deque()).append(admitted)
+        return Pass(limit)
+
+    def reserve(self, peer_id: bytes, reservations: int, of: int | None, of_address: int) -> bool:
+        """Is there a seat for one more reservation, as far as credits say?"""
+        if of is None or reservations < of - of // 5 or self._terms()[0] == "never":
+            return True
+        account = self.account_of(peer_id)
+        paying = account is not None and not self._ledger.is_rider(account) and self._credit(account) >= LEAST
+        seat = reservation_seat(paying, reservations, of, of_address)
+        self.refusals += not seat
+        return seat
+
+    def _load_with(self, circuits: int, of: int | None) -> Load:
+        share = 0.0 if not of else circuits / of
+        return self._load if share <= self._load.circuits else self._load._replace(circuits=share)
+
+    def _credit(self, account: bytes) -> int:
+        return self._ledger.source.credit_of(account) - self._escrow.credit(account)
+
+    def _asked(self, peer_id: bytes, prefix: bytes, load: Load, enforce: Enforce, tier: Tier, now: float) -> Asked:
+        return self.asked(self.account_of(peer_id), prefix, load, enforce, tier, now)
+
+    def asked(
+        self, account: bytes | None, prefix: bytes, load: Load, enforce: Enforce, tier: Tier, now: float
+    ) -> Asked:
+        """What the policy is asked of somebody, without seats."""
+        ledger, escrow = self._ledger, self._escrow
+        of_prefix = ledger.free_left(prefix, now) - escrow.free(prefix) if prefix else 0
+        if account is None:
+            return Asked(None, prefix, of_prefix, load=load, enforce=enforce, tier=tier)
+        standing = ledger.source.standing(account)
+        left = self._credit(account)
+        # What others used of the same edges is gone for this account, too.
+        earned = max(standing.direct + standing.through, left)
+        return Asked(
+            account,
+            prefix,
+            of_prefix,
+            ledger.free_left(account, now) - escrow.free(account),
+            earned,
+            max(0, earned - left),
+            load,
+            enforce,
+            ledger.is_rider(account),
+            tier,
+        )
+
+    def _promise(self, asked: Asked, limit: int) -> Promise:
+        account = None if asked.rider else asked.account
+        return self._escrow.promise(account, asked.prefix, limit, asked.credit)
+
+    def _seats(self, prefix: bytes) -> Seats:
+        if self._limit is None:
+            return NO_SEATS
+        return Seats(self._limit, self._paying, self._free, self._of_prefix[prefix])
+
+    def _count(self, admitted: _Admitted, n: int) -> None:
+        if admitted.paying:
+            self._paying += n
+        else:
+            self._free += n
+            self._of_prefix[admitted.prefix] += n
+            if not self._of_prefix[admitted.prefix]:
+                del self._of_prefix[admitted.prefix]
+
+    def _remember(self, peer_id: bytes, judged: Judged) -> None:
+        self._judged.pop(peer_id, None)
+        if len(self._judged) >= _REMEMBERED:
+            del self._judged[next(iter(self._judged))]
+        self._judged[peer_id] = judged
+
+    # --- what is open --------------------------------------------------------------------------
+
+    def ended(self, circuit: Circuit) -> None:
+        """A circuit has ended, and all its bytes are in the ledger."""
+        admitted = self._open.pop(circuit.id, None)
+        if admitted is None:
+            if not self._coming:
+                return
+            admitted = self._arrived(circuit)
+        if admitted is not None:
+            self._let_go(admitted)
+
+    def _arrived(self, circuit: Circuit) -> _Admitted | None:
+        key = (circuit.dialer_id, circuit.target_id)
+        waiting = self._coming.get(key)
+        if waiting is None:
+            return None
+        admitted = waiting.popleft()
+        if not waiting:
+            del self._coming[key]
+        return admitted
+
+    def _let_go(self, admitted: _Admitted) -> None:
+        self._count(admitted, -1)
+        for promise in admitted.promises or ():
+            self._escrow.end(promise)
+
+    def _tick(self) -> None:
+        self._load = self._look_at_load()
+        relay = self._endpoint.relay
+        more = False
+        if relay is not None:
+            if self._terms()[0] == "never" or not (self._load.high or self._coming or self._escrow):
+                self._forget_all()
+            else:
+                self._forget_lost(relay.circuits, relay.connecting)
+                more = self._look_at_some(relay.circuits)
+        self._timer = asyncio.get_running_loop().call_later(TICK_S / 8 if more else TICK_S, self._tick)
+
+    def _forget_all(self) -> None:
+        for admitted in [*self._open.values(), *(one for waiting in self._coming.values() for one in waiting)]:
+            self._let_go(admitted)
+        self._open.clear()
+        self._coming.clear()
+        self._round.clear()
+
+    def _forget_lost(self, circuits: dict[int, Circuit], connecting: int) -> None:
+        # Of a CONNECT that fails nobody is told.
+        for circuit in _newer(circuits, self._last_id) if self._coming else ():
+            self._last_id = circuit.id
+            admitted = self._arrived(circuit)
+            if admitted is not None:
+                self._open[circuit.id] = admitted
+        before = self._clock() - (TICK_S if connecting == 0 else _LOST_S)
+        for key, waiting in list(self._coming.items()):
+            while waiting and waiting[0].at < before:
+                self._let_go(waiting.popleft())
+            if not waiting:
+                del self._coming[key]
+
+    def _look_at_some(self, circuits: dict[int, Circuit]) -> bool:
+        """Looks at the next circuits of this round; are more left?"""
+        if not self._round:
+            self._weights = shares(self._seen)
+            self._seen = Counter()
+            self._round = list(circuits.values())
+        now = self._clock()
+        for circuit in self._round[-_AT_A_TIME:]:
+            if circuit.id in circuits:
+                self._look_at(circuit, now)
+        del self._round[-_AT_A_TIME:]
+        return bool(self._round)
+
+    def _look_at(self, circuit: Circuit, now: float) -> None:
+        admitted = self._open.get(circuit.id)
+        if admitted is None:
+            admitted = self._open[circuit.id] = self._arrived(circuit) or self._found(circuit, now)
+        moved = (circuit.bytes_in, circuit.bytes_out)
+        if admitted.promises is not None:
+            # What had moved at the last look is in the ledger by now.
+            for promise, used in zip(admitted.promises, admitted.seen, strict=True):
+                self._escrow.use(promise, used)
+        sending = self._sending(circuit.dialer_id, admitted.prefix)
+        if moved != admitted.seen:
+            self._seen[sending] += 1
+        admitted.seen = moved
+        weight = self._weights.get(sending, HEAVY if sending.paying else LIGHT)
+        if circuit.weight != weight:
+            circuit.weight = weight
+
+    def _found(self, circuit: Circuit, now: float) -> _Admitted:
+        prefix = self._prefix_of_peer(circuit.dialer_id)
+        found = _Admitted(prefix, self._sending(circuit.dialer_id, prefix).paying, None, now)
+        self._count(found, 1)
+        return found
+
+    def _sending(self, peer_id: bytes, prefix: bytes) -> Sending:
+        account = self.account_of(peer_id)
+        # Of what is promised to a circuit there may be little left: it is paid for all the same.
+        if account is None or self._ledger.is_rider(account) or self._ledger.source.credit_of(account) <= 0:
+            return Sending(prefix, False)
+        return Sending(account, True)
+
+    def _prefix_of_peer(self, peer_id: bytes) -> bytes:
+        peer = self._endpoint.peers.get(peer_id)
+        for session in () if peer is None else peer.sessions:
+            if not session.via:
+                return prefix_of(session.remote)
+        return b""
+
+    # --- what it says --------------------------------------------------------------------------
+
+    @property
+    def load(self) -> Load:
+        """What is in use of each thing that can run out."""
+        return self._load
+
+    def judge(self, account: bytes | None, prefix: bytes, now: float) -> Judged:
+        """What would be decided now for somebody who asked for a circuit."""
+        enforce, tier = self._terms()
+        asked = self.asked(account, prefix, self._load, enforce, tier, now)._replace(seats=self._seats(prefix))
+        return Judged(now, asked, should_accept_circuit(asked, now))
+
+    def last(self, peer_id: bytes) -> Judged | None:
+        """The last decision about a peer while credits were in force."""
+        return self._judged.get(peer_id)
+
+    def known_as(self, peer_id: bytes) -> tuple[bytes | None, bytes]:
+        """Account and network of a connected peer, or of the last time that it asked; (None, b"") of a stranger."""
+        prefix = self._prefix_of_peer(peer_id)
+        if prefix:
+            return self.account_of(peer_id), prefix
+        judged = self._judged.get(peer_id)
+        return (None, b"") if judged is None else (judged.asked.account, judged.asked.prefix)
+
+    def priority(self, account: bytes, prefix: bytes, now: float) -> tuple[bool, int, int]:
+        """Does an account come first here, how much credit has it left, and how much free tier?"""
+        enforce, tier = self._terms()
+        asked = self.asked(account, prefix, self._load, enforce, tier, now)
+        return asked.credit >= LEAST, asked.credit, min(asked.free_left, UNLIMITED)
+
+
+def _newer(circuits: dict[int, Circuit], than: int) -> list[Circuit]:
+    # The newest few are enough: those of a quarter of a second.
+    found: list[Circuit] = []
+    for number in itertools.islice(reversed(circuits), _AT_A_TIME * 4):
+        if number <= than:
+            break
+        found.append(circuits[number])
+    return found[::-1]
