@@ -117,9 +117,10 @@ async def test_a_refusal_is_told_rather_than_that_nobody_was_there() -> None:
 
 
 async def test_nobody_reaches_himself_or_the_relay_as_a_peer(met: Meeting) -> None:
-    for target in (met.alice.peer_id, met.relay.relay_id):
-        with pytest.raises(PermissionDenied):
-            await met.alice.connect_to_peer_via_relay(target, ECHO, via=address(met.relay))
+    with pytest.raises(DialError, match="this node itself"):
+        await met.alice.connect_to_peer_via_relay(met.alice.peer_id, ECHO, via=address(met.relay))
+    with pytest.raises(PermissionDenied):
+        await met.alice.connect_to_peer_via_relay(met.relay.relay_id, ECHO, via=address(met.relay))
 
 
 async def test_a_peer_that_gave_its_reservation_up_takes_no_circuits_on_the_connection_that_is_left(

@@ -69,11 +69,26 @@ async def test_each_target_is_dialed_under_another_identity_and_all_streams_to_o
         assert len(known_to(middle) - {bob.peer_id, carol.peer_id}) == 2
 
 
-async def test_others_are_dialed_under_the_own_id_and_the_status_says_so() -> None:
+async def test_a_towpath_target_without_a_record_is_asked_what_it_is_under_a_throw_away_identity() -> None:
+    async with relay() as middle, listening(middle) as bob, client() as alice:
+        alice._client.guide.relays_of = no_record  # type: ignore[method-assign]
+        streams = await asyncio.gather(
+            *(alice.connect_to_peer_via_relay(bob.peer_id, ECHO, via=address(middle)) for _ in range(3))
+        )
+        for stream in streams:
+            assert await works(stream)
+        assert alice.peer_id not in known_to(middle)
+        assert alice.status()["client"]["ip_hidden"] is True
+        # What asked is gone.
+        await until(lambda: len(middle.circuits()) == 1)
+
+
+async def test_others_are_dialed_under_the_own_id_and_the_status_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     async with relay() as middle, listening(middle) as bob, client() as alice:
         bob.set_stream_handler(ECHO, echo)
-        # What says that bob is a towpath node is his record; without one nothing does.
+        # What says that bob is a towpath node is his record, and what he says of himself.
         alice._client.guide.relays_of = no_record  # type: ignore[method-assign]
+        monkeypatch.setattr("towpath.client.connecting._AGENT", "another/")
         stream = await alice.connect_to_peer_via_relay(bob.peer_id, ECHO, via=address(middle))
         assert await works(stream)
         assert alice.peer_id in known_to(middle)

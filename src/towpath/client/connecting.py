@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakValueDictionary
 
 from towpath.addresses import Address, parse, peer_id_to_bytes, peer_id_to_text, to_text
 from towpath.client.dialing import deadline
@@ -49,10 +50,12 @@ _NOT_DIRECTLY: Final = (
     "directly: not tried, as it shows your address to the peer; set client.allow_direct to always to permit it"
 )
 _OWN_PREFIX: Final = "/towpath/"
-_RECORD_S: Final = 2.0
-"""How long a hiding node waits for the record that tells whether a peer may be dialed under a throw-away identity."""
+_AGENT: Final = "towpath/"
+_RECORD_S: Final = 0.25
+"""How long a hiding node waits for a peer's record, which tells that it is a towpath node, before it asks the peer."""
+_IDENTIFY_S: Final = 5.0
 _UNKNOWN_S: Final = 30.0
-"""How long it is believed that no record of a peer can be found."""
+"""How long it is believed that a peer is no towpath node."""
 _REMEMBERED: Final = 1024
 _log = get_logger("client")
 V = TypeVar("V")
@@ -82,6 +85,9 @@ class Connector:
         # time; and where they were met last.
         self._towpath: OrderedDict[bytes, float] = OrderedDict()
         self._met: OrderedDict[bytes, Way] = OrderedDict()
+        # One at a time: an entry lasts as long as somebody holds or awaits the lock.
+        self._finding_out: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._asked: dict[Session, asyncio.Event] = {}
         self.outbound: set[Session] = set()
         """Open circuits that we asked for under our own id."""
         self.disguised: set[Session] = set()
@@ -151,8 +157,11 @@ class Connector:
 
     def met(self, session: Session) -> None:
         """A peer said who it is, on a connection from end to end or to a relay."""
-        if session.via and (session.agent or "").startswith("towpath/"):
+        if session.via and _is_towpath_node(session):
             _remember(self._towpath, session.peer_id, math.inf)
+        asked = self._asked.get(session)
+        if asked is not None:
+            asked.set()
 
     # --- relays --------------------------------------------------------------------------------
 
@@ -218,11 +227,13 @@ class Connector:
     async def _through(self, way: Way, target: bytes, protocol: str, plans: Plans | None) -> Session:
         if way.relay_id is None:
             return await self._dialer.connect(*way.addresses)
+        if target == self._dialer.endpoint.peer_id:
+            raise DialError(f"{peer_id_to_text(target)} is this node itself; name the peer to connect to")
         try:
             hidden = self._hiding() and not self._is_ours(way)
             # A relay at which the peer only might be is never told who asks.
             if hidden and way.sure:
-                hidden = await self._is_towpath(target, protocol, plans)
+                hidden = await self._is_towpath(way, target, protocol, plans)
             session, rtt_s = await (self._disguised(way, target) if hidden else self._openly(way, target))
         except (TowpathError, OSError) as error:
             self.guide.note(way.relay_id, _outcome(error), None)
@@ -253,23 +264,41 @@ class Connector:
             self.guide.count(way.bootstrap)
         return session, relay.rtt_s
 
-    async def _is_towpath(self, target: bytes, protocol: str, plans: Plans | None) -> bool:
+    async def _is_towpath(self, way: Way, target: bytes, protocol: str, plans: Plans | None) -> bool:
         # Others may abort a circuit whose inner id is not the outer one (js-libp2p does).
-        known_until = self._towpath.get(target)
-        if protocol.startswith(_OWN_PREFIX) or known_until == math.inf:
+        if protocol.startswith(_OWN_PREFIX):
             return True
-        if known_until is not None and time.monotonic() < known_until:
-            return False
+        async with self._finding_out.setdefault(target, asyncio.Lock()):
+            known_until = self._towpath.get(target, -math.inf)
+            if time.monotonic() < known_until:
+                return known_until == math.inf
+            known = await self._has_record(target, plans) or await self._says_so(way, target)
+            _remember(self._towpath, target, math.inf if known else time.monotonic() + _UNKNOWN_S)
+            return known
+
+    async def _has_record(self, target: bytes, plans: Plans | None) -> bool:
         if plans is not None:
-            known = await plans.known(_RECORD_S)
-        else:
+            return await plans.known(_RECORD_S)
+        try:
+            async with asyncio.timeout(_RECORD_S):
+                return await self.guide.relays_of(target) is not None
+        except TimeoutError:
+            return False
+
+    async def _says_so(self, way: Way, target: bytes) -> bool:
+        # Asked as somebody whom neither it nor the relay knows: then the inner id is the outer one, too.
+        with self._disguises.towards(target) as outer:
+            relay = await outer.connect(*way.addresses)
+            session = await outer.through(relay, target)
+            self._asked[session] = asked = asyncio.Event()
             try:
-                async with asyncio.timeout(_RECORD_S):
-                    known = await self.guide.relays_of(target) is not None
-            except TimeoutError:
-                known = False
-        _remember(self._towpath, target, math.inf if known else time.monotonic() + _UNKNOWN_S)
-        return known
+                if session.agent is None:
+                    async with deadline(_IDENTIFY_S, "asking the peer what it is"):
+                        await asked.wait()
+                return _is_towpath_node(session)
+            finally:
+                del self._asked[session]
+                session.close()
 
     # --- any way -------------------------------------------------------------------------------
 
@@ -357,3 +386,7 @@ def _remember(kept: OrderedDict[bytes, V], peer_id: bytes, value: V) -> None:
     kept.move_to_end(peer_id)
     while len(kept) > _REMEMBERED:
         kept.popitem(last=False)
+
+
+def _is_towpath_node(session: Session) -> bool:
+    return (session.agent or "").startswith(_AGENT)
