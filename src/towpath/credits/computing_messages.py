@@ -37,6 +37,7 @@ __all__ = [
     "Take",
     "Trouble",
     "UsedRow",
+    "UsedUp",
     "Walk",
     "decode_from_child",
     "decode_from_node",
@@ -160,7 +161,7 @@ class Distrust(msgspec.Struct, tag=9, array_like=True, frozen=True):
 
 
 class Standing(msgspec.Struct, tag=1, array_like=True, frozen=True):
-    """What an account has, and what is to be written down since what it brought or used."""
+    """What an account has, and what is to be written down of what it brought."""
 
     number: Number
     direct: Amount
@@ -169,7 +170,13 @@ class Standing(msgspec.Struct, tag=1, array_like=True, frozen=True):
     refused: Number = 0
     why: Sentence = ""
     """What was wrong with the first that was refused as it was no receipt at all."""
-    used: Annotated[list[UsedRow], msgspec.Meta(max_length=USED_AT_ONCE)] = []
+
+
+class UsedUp(msgspec.Struct, tag=6, array_like=True, frozen=True):
+    """What is to be written down once the `Standing` of this number has come; an amount of 0 is to be forgotten."""
+
+    number: Number
+    rows: Annotated[list[UsedRow], msgspec.Meta(max_length=USED_AT_ONCE)]
 
 
 class Scores(msgspec.Struct, tag=2, array_like=True, frozen=True):
@@ -198,7 +205,7 @@ class Trouble(msgspec.Struct, tag=5, array_like=True, frozen=True):
 
 
 FromNode = Begin | Load | LoadUsed | Give | Bring | Take | Ask | Walk | Distrust
-FromChild = Standing | Scores | Dropped | Fraud | Trouble
+FromChild = Standing | Scores | Dropped | Fraud | Trouble | UsedUp
 
 _encoder = msgspec.msgpack.Encoder()
 _from_node: msgspec.msgpack.Decoder[FromNode] = msgspec.msgpack.Decoder(FromNode)

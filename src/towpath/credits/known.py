@@ -27,6 +27,7 @@ MAX_AGE_DAYS: Final = 180
 """Six half-lives: older ones are worth next to nothing."""
 _HOUR_S: Final = 3600.0
 _MOST_HALVES: Final = 64.0
+_MOST_USED: Final = 2**62
 
 Key = tuple[bytes, bytes, int]
 """The relay's peer id, the payer, the day: of these the receipt with the highest `seq` counts."""
@@ -211,14 +212,19 @@ class Known:
         return Reach(direct, graph.credit(self._own, account) - direct)
 
     def use(self, account: bytes, amount: int, now: float) -> list[Used]:
-        """It used so many bytes, of which as many are taken from its credit as there are; what changed by that."""
+        """It used so many bytes, of which as many are taken from its credit as there are; what changed by that.
+
+        An edge of which nothing is used any more, as far as is known, has the amount 0.
+        """
         changed: dict[Ends, None] = {}
         for path in self.graph(now).take(self._own, account, amount):
             for ends in zip(path.nodes, path.nodes[1:], strict=False):
-                self._used[ends] = Used(*ends, self._used_of(ends, now) + path.amount, int(now))
+                amount = min(self._used_of(ends, now) + path.amount, _MOST_USED)
+                self._used[ends] = Used(*ends, amount, int(now))
                 changed[ends] = None
-        self._trim_used(now)
-        return [self._used[ends] for ends in changed if ends in self._used]
+        for ends in self._trim_used(now):
+            changed[ends] = None
+        return [self._used.get(ends, Used(*ends, 0, int(now))) for ends in changed]
 
     def scores(self, now: float, rng: random.Random) -> dict[bytes, float]:
         """The standing of the accounts that receipts lead to, 0…100."""
@@ -279,13 +285,15 @@ class Known:
             dropped = dropped + self._forget([row.key for row in by_worth[: len(by_worth) - MAX_ROWS * 9 // 10]])
         return dropped
 
-    def _trim_used(self, now: float) -> None:
+    def _trim_used(self, now: float) -> list[Ends]:
         if len(self._used) <= MAX_USED:
-            return
+            return []
         # What goes out from us bounds all that comes behind it: that is forgotten last.
         least = sorted(self._used, key=lambda ends: (ends[0] == self._own, self._used_of(ends, now), ends))
         for ends in least[: MAX_USED // 10]:
             del self._used[ends]
+            self._refresh(ends)
+        return least[: MAX_USED // 10]
 
 
 def _row(signed: Signed) -> Row:

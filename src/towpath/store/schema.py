@@ -88,9 +88,37 @@ MIGRATIONS: Final = (
         spent INTEGER NOT NULL
     );
     """,
+    # 4: What credit is computed from: others' receipts, and what was used up of each edge between two accounts.
+    """
+    CREATE TABLE evidence (       -- the newest of a relay, payer and day that is known
+        relay BLOB NOT NULL,
+        payer BLOB NOT NULL,
+        day INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        account BLOB NOT NULL,    -- of the relay
+        dual BLOB NOT NULL,       -- as both signed it
+        PRIMARY KEY (relay, payer, day)
+    ) WITHOUT ROWID;
+    CREATE TABLE credit_used (
+        payer BLOB NOT NULL,
+        account BLOB NOT NULL,    -- of the relay that it owes
+        bytes INTEGER NOT NULL,
+        at INTEGER NOT NULL,      -- Unix time from which on they fade
+        PRIMARY KEY (payer, account)
+    ) WITHOUT ROWID;
+    """,
 )
 
-KEPT: Final = {"senders": 1, "receipts_paid": 2, "receipts_owed": 2, "signing": 2, "balance": 1}
+KEPT: Final = {
+    "senders": 1,
+    "receipts_paid": 2,
+    "receipts_owed": 2,
+    "signing": 2,
+    "balance": 1,
+    "evidence": 3,
+    "credit_used": 2,
+}
 """Tables that `Store.keep` writes, and how many of their columns, the first ones, are the key."""
 
 
