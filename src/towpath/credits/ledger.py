@@ -14,7 +14,6 @@ from towpath.credits.earned import KEPT_DAYS, Balance, Paid, PaidToUs
 from towpath.credits.free_tier import Tier
 from towpath.credits.receipts import Receipt, Signed, day_of, read_dual, unsigned_allowed
 from towpath.credits.senders import Senders
-from towpath.log import get_logger
 
 if TYPE_CHECKING:
     from towpath.store import Store
@@ -25,7 +24,6 @@ _OPEN: Final = "ledger.open"
 _FLOOR: Final = "ledger.floor"
 _MOST_UNSIGNED: Final = 20_000
 """Accounts of which is known what they had without signing."""
-_log = get_logger("ledger")
 
 
 class Standing(NamedTuple):
@@ -84,6 +82,8 @@ class Ledger:
         self.unclean = False
         self.changed: Callable[[], None] = lambda: None
         """Called behind each receipt that changed something."""
+        self.on_fraud: Callable[[bytes], None] = lambda proof: None
+        """Called with the proof that somebody signed two receipts that contradict one another."""
         self._store = store
         self._tier = tier
         self._senders = Senders()
@@ -181,6 +181,19 @@ class Ledger:
             self.changed()
         return self._store.written()
 
+    def countersigned(self, signed: Signed, now: float) -> None:
+        """Keeps the countersigned form of a receipt that was paid to us: it may be shown to others."""
+        receipt = signed.receipt
+        if self._paid.take(signed, now) is not None:
+            row = self._paid.get(receipt.payer, receipt.day)
+            if row is not None:
+                self._store.keep("receipts_paid", (receipt.payer, receipt.day), tuple(row))
+                self.changed()
+
+    def fraud(self, proof: bytes, now: float) -> None:
+        """Somebody signed two receipts that contradict one another; the proof of it was checked."""
+        self.on_fraud(proof)
+
     def _dropped(self, keys: Iterable[tuple[bytes, int]]) -> None:
         dropped = False
         for key in keys:
@@ -207,7 +220,7 @@ class Ledger:
         receipt = Receipt(1, self._paid.relay, payer, day, row.seq, row.cum, row.ok, row.fail)
         return Signed(receipt, row.raw)
 
-    def paid_by(self, payer: bytes) -> int:
+    def paid_ever(self, payer: bytes) -> int:
         """Bytes that an account signed for, over all days that are kept."""
         return self._paid.total(payer)
 
@@ -221,10 +234,10 @@ class Ledger:
 
     # --- as a sender: what relays carried for us -------------------------------------------------
 
-    async def commit_seq(self, relay: bytes, day: int, seq: int, cum: int) -> None:
-        """Returns when the disk has, for good, that our account signs `cum` bytes of a day for this relay under `seq`.
+    async def commit_seq(self, relay: bytes, day: int, seq: int, cum: int) -> bool:
+        """Keeps that our account signs `cum` bytes of a day for this relay under `seq`, safe from a power cut.
 
-        Before that the signature must not leave. Goes on although the disk refuses: then only this process knows.
+        Before that the signature must not leave; False when the disk refuses, and nothing may be signed.
         """
         before = self._signing.get((relay, day), (0, 0))
         after = (max(before[0], seq), max(before[1], cum))
@@ -233,8 +246,7 @@ class Ledger:
         self._store.keep("signing", (relay, day), after)
         if spent:
             self._store.keep("balance", (day,), self._balance.add(day, spent=spent))
-        if not await self._store.written(durable=True):
-            _log.warning("ledger.not_kept", note="the disk cannot be written: what is signed is only in memory")
+        return await self._store.written(durable=True)
 
     def last_signed(self, relay: bytes, day: int) -> tuple[int, int] | None:
         """The highest number and total that our account gave this relay for a day."""
