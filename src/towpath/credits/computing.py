@@ -62,8 +62,6 @@ class Computing:
     def answer(self, message: FromNode) -> Iterator[FromChild]:
         """What is said to a message."""
         match message:
-            case Begin():
-                pass
             case Load(rows):
                 self._known.load((Row(*_fields(row)) for row in rows), ())
             case LoadUsed(rows):
@@ -127,16 +125,19 @@ def main(descriptor: int) -> None:
         end.setblocking(True)
         computing: Computing | None = None
         while data := end.recv(MAX_PACKET):
-            message = decode_from_node(data)
-            if computing is None:
-                if not isinstance(message, Begin):
-                    raise ValueError("the first message says whose books these are")
-                computing = Computing(message.own)
+            number = 0
             try:
-                for answer in computing.answer(message):
-                    end.send(encode(answer))
+                message = decode_from_node(data)
+                number = getattr(message, "number", 0)
+                if isinstance(message, Begin):
+                    computing = Computing(message.own)
+                elif computing is None:
+                    raise ValueError("the first message says whose books these are")
+                else:
+                    for answer in computing.answer(message):
+                        end.send(encode(answer))
             except (ArithmeticError, LookupError, ValueError) as error:
-                end.send(encode(Trouble(f"{type(message).__name__}: {error!r}"[:512])))
+                end.send(encode(Trouble(number, repr(error)[:512])))
 
 
 def _fields(row: Stored) -> tuple[bytes, bytes, int, int, int, bytes, bytes]:

@@ -199,8 +199,9 @@ class Fraud(msgspec.Struct, tag=4, array_like=True, frozen=True):
 
 
 class Trouble(msgspec.Struct, tag=5, array_like=True, frozen=True):
-    """Something in the process failed that should not, and it goes on."""
+    """Something in the process failed that should not, at the question of this number or another message (0)."""
 
+    number: Number
     sentence: Sentence
 
 
