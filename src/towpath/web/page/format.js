@@ -26,8 +26,9 @@ function scaled(size, suffix) {
   }
   const digits = unit === 0 || left >= 100 ? 0 : left >= 10 ? 1 : 2;
   const options = { style: "unit", unit: UNITS[unit] + suffix, unitDisplay: "short", maximumFractionDigits: digits };
-  if (unit === 0 && suffix === "") return numbers({ ...options, unitDisplay: "long" }).format(left);
-  return numbers(options).format(left);
+  if (unit === 0 && suffix === "") options.unitDisplay = "long";
+  // A figure and its unit stay on one line.
+  return numbers(options).format(left).replaceAll(" ", "\u00a0");
 }
 
 /** Bytes with three digits: `12.3 MB`. */
@@ -45,13 +46,16 @@ export function percent(share) {
 export const milliseconds = (value) =>
   numbers({ style: "unit", unit: "millisecond", unitDisplay: "short", maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
 
-/** Seconds in the two largest units: `1 hr 12 min`. */
-export function duration(seconds) {
+/** Seconds in the two largest units, for tables: `1h 12m`. */
+export const brief = (seconds) => duration(seconds, "narrow");
+
+/** Seconds in the two largest units: `1 hr 12 mins`. */
+export function duration(seconds, unitDisplay = "short") {
   let left = Math.max(0, Math.round(seconds));
   const parts = [];
   for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]]) {
     if (left >= length || (unit === "second" && parts.length === 0)) {
-      parts.push(numbers({ style: "unit", unit, unitDisplay: "short" }).format(Math.floor(left / length)));
+      parts.push(numbers({ style: "unit", unit, unitDisplay }).format(Math.floor(left / length)));
       left %= length;
     } else if (parts.length) break;
     if (parts.length === 2) break;

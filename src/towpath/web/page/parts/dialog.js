@@ -3,8 +3,8 @@
 import { freshId, h, icon, set, show } from "./dom.js";
 import { t } from "./words.js";
 
-/** Asks; resolves to true when the answer is `yes` (a word for the button). */
-export function ask(title, sentence, yes) {
+/** Asks; resolves to true when the answer is `yes` (a word for the button). `more` stands below the sentence. */
+export function ask(title, sentence, yes, more = null) {
   const id = freshId("dialog");
   const dialog = h(
     "dialog",
@@ -14,6 +14,7 @@ export function ask(title, sentence, yes) {
       { method: "dialog" },
       h("h2", { id }, title),
       h("p", null, sentence),
+      more,
       h(
         "div",
         { class: "actions" },
