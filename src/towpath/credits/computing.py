@@ -65,7 +65,7 @@ class Computing:
             case Load(rows):
                 self._known.load((Row(*_fields(row)) for row in rows), ())
             case LoadUsed(rows):
-                self._known.load((), (Used(row.payer, row.account, row.amount, row.at) for row in rows))
+                self._known.load((), (Used(row.payer, row.account, row.amount, row.day) for row in rows))
             case Give(edges):
                 self._known.give(dict(edges))
             case Distrust(account):

@@ -79,7 +79,7 @@ class UsedRow(msgspec.Struct, array_like=True, frozen=True):
     payer: Account
     account: Account
     amount: Amount
-    at: Amount
+    day: Day
 
 
 class KeyRow(msgspec.Struct, array_like=True, frozen=True):

@@ -468,7 +468,7 @@ class Credit:
             return
         account, kept = answered
         for used in self._used_up.pop(told.number, ()):
-            values = (used.amount, used.at) if used.amount else None
+            values = (used.amount, used.day) if used.amount else None
             self._store.keep("credit_used", (used.payer, used.account), values, soon=True)
         # The ledger keeps our own.
         if account != self._own:

@@ -25,7 +25,6 @@ MAX_USED: Final = 10_000
 MAX_LIARS: Final = 10_000
 MAX_AGE_DAYS: Final = 180
 """Six half-lives: older ones are worth next to nothing."""
-_HOUR_S: Final = 3600.0
 _MOST_HALVES: Final = 64.0
 _MOST_USED: Final = 2**62
 
@@ -53,12 +52,12 @@ class Row(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What was used up of an edge: so many bytes, as of a time from which on they fade."""
+    """What was used up of an edge: so many bytes, as of a day from which on they fade."""
 
     payer: bytes
     account: bytes
     amount: int
-    at: int
+    day: int
 
 
 class Reach(NamedTuple):
@@ -90,7 +89,7 @@ class Known:
         self._used: dict[Ends, Used] = {}
         self._liars: dict[bytes, None] = {}
         self._graph: Graph | None = None
-        self._built = 0.0
+        self._today = 0
 
     def __len__(self) -> int:
         """How many receipts are known."""
@@ -196,9 +195,10 @@ class Known:
     # --- credit --------------------------------------------------------------------------------
 
     def graph(self, now: float) -> Graph:
-        """Everything as it stands now; it fades from hour to hour."""
-        if self._graph is None or not self._built <= now < self._built + _HOUR_S:
-            self._built = now
+        """Everything as it stands now; it fades from day to day, as receipts are of days."""
+        today = day_of(now)
+        if self._graph is None or self._today != today:
+            self._today = today
             self._graph = Graph()
             for ends in self._of_edge.keys() | {(self._own, account) for account in self._constant}:
                 self._refresh(ends)
@@ -219,12 +219,12 @@ class Known:
         changed: dict[Ends, None] = {}
         for path in self.graph(now).take(self._own, account, amount):
             for ends in zip(path.nodes, path.nodes[1:], strict=False):
-                amount = min(self._used_of(ends, now) + path.amount, _MOST_USED)
-                self._used[ends] = Used(*ends, amount, int(now))
+                amount = min(self._used_of(ends, day_of(now)) + path.amount, _MOST_USED)
+                self._used[ends] = Used(*ends, amount, day_of(now))
                 changed[ends] = None
         for ends in self._trim_used(now):
             changed[ends] = None
-        return [self._used.get(ends, Used(*ends, 0, int(now))) for ends in changed]
+        return [self._used.get(ends, Used(*ends, 0, day_of(now))) for ends in changed]
 
     def scores(self, now: float, rng: random.Random) -> dict[bytes, float]:
         """The standing of the accounts that receipts lead to, 0…100."""
@@ -255,20 +255,20 @@ class Known:
             return
         payer, account = ends
         rows = [self._rows[key] for key in self._of_edge.get(ends, ())]
-        capacity = sum(_worth_now(row, self._built) for row in rows)
+        capacity = sum(_worth_on(row, self._today) for row in rows)
         if payer == self._own:
             capacity += self._constant.get(account, 0)
         self._graph.remove(payer, account)
         if capacity:
             self._graph.set_edge(payer, account, capacity)
-            self._graph.consume(payer, account, self._used_of(ends, self._built))
+            self._graph.consume(payer, account, self._used_of(ends, self._today))
 
-    def _used_of(self, ends: Ends, now: float) -> int:
+    def _used_of(self, ends: Ends, today: int) -> int:
         used = self._used.get(ends)
         if used is None:
             return 0
         # A clock that was set back must not give anything back: what was used is then more, as what is owed is.
-        halves = max(-_MOST_HALVES, (now - used.at) / HALF_LIFE_S)
+        halves = max(-_MOST_HALVES, (today - used.day) * DAY_S / HALF_LIFE_S)
         # Rounded against whoever would gain.
         return math.ceil(used.amount * float(0.5**halves))
 
@@ -280,7 +280,7 @@ class Known:
             worth = _worth(self.graph(now), self._own)
             by_worth = sorted(
                 self._rows.values(),
-                key=lambda row: (worth.get((row.payer, row.account), 0.0), _worth_now(row, now), row.key),
+                key=lambda row: (worth.get((row.payer, row.account), 0.0), _worth_on(row, day_of(now)), row.key),
             )
             dropped = dropped + self._forget([row.key for row in by_worth[: len(by_worth) - MAX_ROWS * 9 // 10]])
         return dropped
@@ -289,7 +289,7 @@ class Known:
         if len(self._used) <= MAX_USED:
             return []
         # What goes out from us bounds all that comes behind it: that is forgotten last.
-        least = sorted(self._used, key=lambda ends: (ends[0] == self._own, self._used_of(ends, now), ends))
+        least = sorted(self._used, key=lambda ends: (ends[0] == self._own, self._used_of(ends, day_of(now)), ends))
         for ends in least[: MAX_USED // 10]:
             del self._used[ends]
             self._refresh(ends)
@@ -312,8 +312,8 @@ def _payers(dual: bytes) -> bytes:
     return dual[OVERHEAD + 32 :]
 
 
-def _worth_now(row: Row, now: float) -> int:
-    return int(decayed(row.cum_bytes, row.day * DAY_S, now))
+def _worth_on(row: Row, today: int) -> int:
+    return int(decayed(row.cum_bytes, row.day * DAY_S, today * DAY_S))
 
 
 def _worth(graph: Graph, own: bytes) -> dict[Ends, float]:

@@ -104,7 +104,7 @@ MIGRATIONS: Final = (
         payer BLOB NOT NULL,
         account BLOB NOT NULL,    -- of the relay that it owes
         bytes INTEGER NOT NULL,
-        at INTEGER NOT NULL,      -- Unix time from which on they fade
+        day INTEGER NOT NULL,     -- from which on they fade
         PRIMARY KEY (payer, account)
     ) WITHOUT ROWID;
     """,
