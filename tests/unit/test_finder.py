@@ -403,3 +403,19 @@ async def test_closing_ends_everything_and_hears_nothing_any_more() -> None:
     it.take(found(7))
     assert it.candidate(relay_id(7)) is None
     assert source.left == 1
+
+
+async def test_the_walk_score_of_a_relays_account_counts_in_its_rank() -> None:
+    accounts = {number: bytes([number]) * 32 for number in range(2)}
+    source = Told("dht", [])
+    finding = finder(source)
+    for number, ip in ((0, "1.0.0.1"), (1, "2.0.0.1"), (2, "3.0.0.1")):
+        addresses = usable_addresses(relay_id(number), [f"/ip4/{ip}/tcp/4001"])
+        said = advertisement(number, ip, account=accounts.get(number))
+        finding.take(Found(relay_id(number), addresses, "dht", said, signed(number, ip)))
+    assert {one.candidate.walk for one in finding.ranked()} == {None}
+    finding.walks = lambda: {accounts[0]: 100.0}
+    # One without an account gains nothing by that.
+    assert [one.candidate.walk for one in sorted(finding.ranked(), key=lambda one: -one.score)] == [100.0, 0.0, 0.0]
+    assert max(one.score for one in finding.ranked()) == 40
+    await finding.close()

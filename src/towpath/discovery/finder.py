@@ -101,6 +101,8 @@ class Finder:
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
+        self.walks: Callable[[], Mapping[bytes, float]] = dict
+        """The standing of relays' accounts by others' receipts, 0…100; empty while there are none."""
         self._sources = list(sources)
         self._store = store
         self._probe = probe
@@ -169,7 +171,7 @@ class Finder:
     def candidate(self, relay_id: bytes) -> Candidate | None:
         """What is known of one relay."""
         entry = self._known.get(relay_id)
-        return None if entry is None else _candidate(entry, self._bootstrap())
+        return None if entry is None else _candidate(entry, self._bootstrap(), self.walks())
 
     def take(self, found: Found) -> None:
         """Hears of a relay. Sources that are told of relays at any time call this; a search does it by itself."""
@@ -247,7 +249,8 @@ class Finder:
 
     def _candidates(self) -> list[Candidate]:
         bootstrap = self._bootstrap()
-        found = [_candidate(entry, bootstrap) for entry in self._known.values()]
+        walks = self.walks()
+        found = [_candidate(entry, bootstrap, walks) for entry in self._known.values()]
         return found if self._volunteers() else [one for one in found if one.source == "bootstrap"]
 
     def _usable(self, avoiding: Avoiding) -> int:
@@ -425,9 +428,13 @@ class _Entry:
         return tuple(dict.fromkeys(told))[:MAX_ADDRESSES]
 
 
-def _candidate(entry: _Entry, bootstrap: Collection[bytes]) -> Candidate:
+def _candidate(entry: _Entry, bootstrap: Collection[bytes], walks: Mapping[bytes, float]) -> Candidate:
     source = "bootstrap" if entry.relay_id in bootstrap else entry.source
-    return Candidate(entry.relay_id, entry.all_addresses(), source, entry.advertisement, entry.own, entry.seen_at)
+    said = entry.advertisement
+    account = None if said is None else said.account
+    # Where there are such scores, a relay gains nothing by not saying which account is its own.
+    walk = None if not walks else 0.0 if account is None else walks.get(account, 0.0)
+    return Candidate(entry.relay_id, entry.all_addresses(), source, said, entry.own, entry.seen_at, walk)
 
 
 def _row(one: Ranked, state: str, reasons: list[str]) -> dict[str, Any]:
