@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes, to_text
 from towpath.discovery.advertising import AdvertFacts, load_step
@@ -77,6 +77,8 @@ class Discovery:
         peer: Identity,
         throw_away: Callable[[], Endpoint],
     ) -> None:
+        self.account: bytes | None = None
+        """The public key of the account that the relay's advertisement names."""
         self._settings = settings
         self._events = events
         self._reactor = reactor
@@ -243,7 +245,8 @@ class Discovery:
             None if rate is None else round(rate),
         )
         dedicated = settings.mode is RelayMode.DEDICATED_SERVER
-        return AdvertFacts(relaying, confirmed, "dedicated" if dedicated else "cooperative", capacity, self._load())
+        mode: Literal["cooperative", "dedicated"] = "dedicated" if dedicated else "cooperative"
+        return AdvertFacts(relaying, confirmed, mode, capacity, self._load(), account=self.account)
 
     def _load(self) -> int:
         settings, limits = self._settings().relay, self.relay.limits()
