@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from towpath._native.meter cimport Meter
+from towpath._native.purse cimport Purse
 from towpath._native.session cimport Handler, Stream
 
 
@@ -17,9 +18,15 @@ cdef class Claimant(Handler):
     cdef bint queued
     cdef uint64_t noted                # bytes when it was last measured
     cdef uint64_t noted_ms             # and when they last had changed
+    cdef Purse purse                   # its sender's, or None: nobody has to sign
+    cdef bint purse_short              # it waits for a signature
+    cdef uint64_t billed               # bytes that the purse knows of
+    cdef uint64_t endowed              # and those that the purse has let it send
+    cdef uint64_t told                 # bytes that Circuit.take has told of
     cdef uint32_t wants(self) noexcept
     cdef void give(self, uint32_t n) noexcept
     cdef void cut(self) noexcept
+    cdef void resume(self) noexcept
 
 
 cdef class Budget(Meter):

@@ -58,6 +58,10 @@ cdef class Claimant(Handler):
         """Ends its circuit: nothing is left for it."""
         pass
 
+    cdef void resume(self) noexcept:
+        """Its sender has signed: it may ask for credit again."""
+        pass
+
 
 cdef class Budget(Meter):
     """What the sockets of the endpoints it is attached to (Endpoint.set_budget) may move."""

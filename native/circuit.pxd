@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from towpath._native.budget cimport Budget, Claimant
 from towpath._native.peers cimport Peer
+from towpath._native.purse cimport Purse
 from towpath._native.reactor cimport Reactor, Timed
 from towpath._native.session cimport Stream
 
@@ -20,6 +21,7 @@ cdef class Side(Claimant):
     cdef bint _held_back(self) noexcept
     cdef void credit(self) noexcept
     cdef void _grow(self, uint64_t now_ms) noexcept
+    cdef void bill(self, Purse purse) noexcept
 
 
 cdef class Circuit(Timed):

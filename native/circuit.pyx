@@ -13,6 +13,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from towpath._native.budget cimport Budget, Claimant
 from towpath._native.core cimport tp_bytequeue_size
+from towpath._native.purse cimport Purse
 from towpath._native.reactor cimport Timed
 from towpath._native.session cimport Stream
 
@@ -96,11 +97,14 @@ cdef class Side(Claimant):
             goal = CAP_MAX
         goal -= s.recv_window
         if goal >= GRANT_MIN or goal >= s.recv_window:
+            if self.purse is not None:
+                goal = self.purse.take(self, goal)
+                if goal == 0:
+                    return
             if budget is not None and not budget.spend(goal):
                 budget.claim(self)
                 return
-            self.granted_bytes += goal
-            s.grant(goal)
+            self.give(goal)
 
     cdef uint32_t wants(self) noexcept:
         cdef Stream s = self.stream
@@ -118,11 +122,30 @@ cdef class Side(Claimant):
         if s.recv_window + self.room < self.budget.quantum:
             self.room = self.budget.quantum - s.recv_window
         want = min(goal - s.recv_window, self.room)
-        return <uint32_t>want if want >= CLAIM_MIN or want >= s.recv_window else 0
+        if want < CLAIM_MIN and want < s.recv_window:
+            return 0
+        return <uint32_t>want if self.purse is None else self.purse.take(self, <uint32_t>want)
 
     cdef void give(self, uint32_t n) noexcept:
         self.granted_bytes += n
+        if self.purse is not None:
+            self.purse.note(self, n)
         self.stream.grant(n)
+
+    cdef void resume(self) noexcept:
+        if self.circuit is not None and not self.circuit.ending:
+            self.credit()
+
+    cdef void bill(self, Purse purse) noexcept:
+        """Its sender's bytes are for this purse from now on; None: for nobody's."""
+        if self.purse is purse:
+            return
+        if self.purse is not None:
+            self.purse.part(self)
+        if purse is not None:
+            purse.join(self)
+        else:
+            self.resume()
 
     cdef void cut(self) noexcept:
         cdef Circuit c = self.circuit
@@ -194,6 +217,8 @@ cdef class Circuit(Timed):
         if budget is not None:
             budget.enter(first)
             budget.enter(second)
+        first.bill(self.dialer.purse)
+        second.bill(self.target.purse)
         if self.limit_s:
             self.reactor.arm(self, self.limit_s * 1000)
 
@@ -228,6 +253,10 @@ cdef class Circuit(Timed):
         if self.stalled:
             self.stalled = False
             self.reactor.set_stalled(self, False)
+        if self.first.purse is not None:
+            self.first.purse.part(self.first)
+        if self.second.purse is not None:
+            self.second.purse.part(self.second)
         self.owner.on_circuit_end(self)
         if self.first.budget is not None:
             self.first.budget.leave(self.first)
@@ -266,6 +295,26 @@ cdef class Circuit(Timed):
     def bytes_out(self):
         """Bytes from the target to the dialer."""
         return self.second.bytes
+
+    def take(self):
+        """(bytes from the dialer to the target, bytes from the target to the dialer) since this was last called."""
+        cdef Side first = self.first
+        cdef Side second = self.second
+        cdef uint64_t there = first.bytes - first.told
+        cdef uint64_t back = second.bytes - second.told
+        first.told = first.bytes
+        second.told = second.bytes
+        return there, back
+
+    @property
+    def dialer_remote(self):
+        """Multiaddr (bytes) of the dialer's end of its connection."""
+        return self.first.stream.session.channel.remote or b""
+
+    @property
+    def target_remote(self):
+        """Likewise of the target's."""
+        return self.second.stream.session.channel.remote or b""
 
     @property
     def age_s(self):

@@ -6,6 +6,7 @@ from towpath._native.core cimport tp_bytequeue
 from towpath._native.handshake cimport Identity
 from towpath._native.negotiate cimport Protocol
 from towpath._native.peers cimport Peer
+from towpath._native.purse cimport Purse
 from towpath._native.reactor cimport Reactor, Timed
 from towpath._native.session cimport Handler, Session, Stream
 
@@ -34,6 +35,7 @@ cdef class Relay(CircuitOwner):
     cdef dict peers                    # peer id → Peer, the endpoint's
     cdef public object policy
     cdef public object circuit_ended   # called with each Circuit that has ended
+    cdef public object circuit_billed  # likewise, of who counts by sender
     cdef public list addresses         # multiaddrs (bytes) with /p2p/RELAY_ID, told in every reservation
     cdef bint stopped                  # takes nothing on any more
     cdef public bint admitting         # False: every RESERVE and CONNECT is refused; what runs goes on
@@ -49,7 +51,7 @@ cdef class Relay(CircuitOwner):
     cdef uint64_t ended_in
     cdef uint64_t ended_out
     cdef Verdict _ask(self, object call, tuple numbers)
-    cdef void _tell_of(self, Circuit c) noexcept
+    cdef void _tell_of(self, Circuit c, object told) noexcept
     cdef void reserve(self, HopHandler h, Stream s) noexcept
     cdef void connect(self, HopHandler h, Stream s, bytes target) noexcept
     cdef void drop_reservation(self, Reservation r) noexcept

@@ -4,6 +4,7 @@ from typing import Protocol, type_check_only
 from typing_extensions import disjoint_base
 
 from towpath._native.circuit import Circuit, CircuitOwner
+from towpath._native.purse import Purse
 from towpath._native.reactor import Timed
 
 @disjoint_base
@@ -46,6 +47,7 @@ class Reservation(Timed):
 class Relay(CircuitOwner):
     policy: Policy
     circuit_ended: Callable[[Circuit], None] | None
+    circuit_billed: Callable[[Circuit], None] | None
     addresses: list[bytes]
     admitting: bool
     def __init__(self, policy: Policy) -> None: ...
@@ -63,4 +65,5 @@ class Relay(CircuitOwner):
     def reservations_made(self) -> int: ...
     def totals(self) -> tuple[int, int]: ...
     def peer_totals(self) -> dict[bytes, list[int]]: ...
+    def bill(self, peer_id: bytes, purse: Purse | None) -> None: ...
     def withdraw(self, peer_id: bytes) -> None: ...

@@ -22,6 +22,7 @@ from towpath._native.core cimport (
 )
 from towpath._native.negotiate cimport Protocol, propose
 from towpath._native.peers cimport Peer
+from towpath._native.purse cimport Purse
 from towpath._native.reactor cimport Timed
 from towpath._native.session cimport Handler, Session, Stream
 
@@ -73,7 +74,7 @@ cdef class Relay(CircuitOwner):
     `policy` has two methods, called on the loop's thread, that return a Verdict at once:
     `reserve(peer_id, remote, renewing, reservations, of_prefix)` and
     `connect(dialer_id, target_id, remote, circuits, of_dialer, of_target)`; ids and multiaddr `remote` are bytes.
-    `circuit_ended(circuit)`, if set, is called with each Circuit that has ended.
+    `circuit_ended(circuit)` and `circuit_billed(circuit)`, if set, are called with each Circuit that has ended.
     """
 
     def __init__(self, policy):
@@ -226,12 +227,14 @@ cdef class Relay(CircuitOwner):
         c.dialer.ended_out += c.second.bytes
         c.target.ended_in += c.second.bytes
         c.target.ended_out += c.first.bytes
+        if self.circuit_billed is not None:
+            self._tell_of(c, self.circuit_billed)
         if self.circuit_ended is not None:
-            self._tell_of(c)
+            self._tell_of(c, self.circuit_ended)
 
-    cdef void _tell_of(self, Circuit c) noexcept:
+    cdef void _tell_of(self, Circuit c, object told) noexcept:
         try:
-            self.circuit_ended(c)
+            told(c)
         except Exception:
             self.reactor.loop.call_exception_handler({"message": "circuit accounting failed", "exception": _current()})
 
@@ -263,6 +266,22 @@ cdef class Relay(CircuitOwner):
                 pair[0] += c.second.bytes
                 pair[1] += c.first.bytes
         return totals
+
+    def bill(self, bytes peer_id not None, Purse purse):
+        """What this peer sends through circuits is for this purse from now on, as long as it stays connected; None: for
+        nobody's."""
+        cdef Peer peer = self.peers.get(peer_id)
+        cdef Circuit c
+        if peer is None:
+            return
+        peer.purse = purse
+        if peer.circuits == 0:
+            return
+        for c in list(self.circuits.values()):
+            if c.dialer is peer:
+                c.first.bill(purse)
+            if c.target is peer:
+                c.second.bill(purse)
 
     def withdraw(self, bytes peer_id not None):
         """Ends a peer's reservation."""

@@ -30,7 +30,10 @@ cdef class StreamChannel(Channel):
         if tp_bytequeue_size(&s.pending):
             return 0
         # A chunk has room before its data, and behind that lie bytes already sent: the outer header may go there.
-        return <ssize_t>n if s.send(<uint8_t*>p, n, True) == 0 else -1
+        if s.send(<uint8_t*>p, n, True) != 0:
+            return -1
+        s.session.sent_in_circuits += n
+        return <ssize_t>n
 
     cdef void waiting_to_send(self, bint waiting) noexcept:
         self.blocked = waiting

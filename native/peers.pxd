@@ -1,5 +1,6 @@
 from libc.stdint cimport uint64_t
 
+from towpath._native.purse cimport Purse
 from towpath._native.session cimport Session
 
 
@@ -10,5 +11,6 @@ cdef class Peer:
     cdef readonly int circuits         # at this relay, as dialer or target, those under way included
     cdef uint64_t ended_in             # bytes of its ended circuits: received from it, sent to it
     cdef uint64_t ended_out
+    cdef Purse purse                   # of its account, if it has shown one
     cdef Session best(self)
     cdef Session direct(self)

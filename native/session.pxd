@@ -70,6 +70,7 @@ cdef class Session(Upper):
     cdef bint body_ends                # its frame carries FIN
     cdef Stream body                   # None: its bytes are dropped
     cdef int circuits                  # spliced streams among them
+    cdef readonly uint64_t sent_in_circuits  # bytes of our own, as given to streams that lead through this peer
     cdef dict reset_here               # id → bytes the other side may still send on a stream that we reset, or None
     cdef readonly int pins             # reasons to keep the connection though no stream is open
     cdef uint64_t idle_ms              # closed when unused for so long; 0: never

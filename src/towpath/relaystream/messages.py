@@ -13,25 +13,36 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from towpath import cbor
+from towpath.credits.receipts import MAX_DUAL, MAX_RECEIPT
 from towpath.errors import TowpathError
 
 __all__ = [
     "MAX_ASKED",
+    "MAX_BROUGHT",
     "MAX_FOUND",
     "MAX_MESSAGE",
     "VERSION",
+    "Account",
     "Allowance",
+    "Challenge",
     "ControlProtocolError",
+    "Countersigned",
+    "Due",
+    "Evidence",
     "Found",
     "HandOver",
     "Hello",
+    "Known",
     "LookUpPeer",
     "LookUpRelays",
     "Message",
     "Moving",
     "Period",
     "PeriodName",
+    "Receipt",
     "Refused",
+    "Settle",
+    "Settled",
     "Staying",
     "Taken",
     "Unknown",
@@ -47,6 +58,8 @@ MAX_FOUND: Final = 7
 """Records in one message."""
 MAX_ASKED: Final = 12
 """Relays that one look-up asks for."""
+MAX_BROUGHT: Final = 16
+"""Countersigned receipts in one message."""
 
 _Code = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 _Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -55,6 +68,8 @@ _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 _PeerId = Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
 _Id = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 _Record = Annotated[bytes, msgspec.Meta(min_length=1, max_length=1024)]
+_Receipt = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_RECEIPT)]
+_Dual = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_DUAL)]
 PeriodName = Literal["hour", "day", "month"]
 
 
@@ -119,6 +134,63 @@ class Staying(msgspec.Struct, frozen=True, tag_field="t", tag=5):
     """Relay to client: it does not move out after all, or is back."""
 
 
+class Challenge(msgspec.Struct, frozen=True, tag_field="t", tag=16):
+    """Relay to client, once, behind its HELLO: it takes accounts."""
+
+    nonce: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    """Never used before."""
+
+
+class Account(msgspec.Struct, frozen=True, tag_field="t", tag=17, omit_defaults=True):
+    """Client to relay, once: whose account pays for what this client sends."""
+
+    proof: _Record
+    """See `credits.account`."""
+    owned: _Record | None = None
+    """That a relay belongs to this account, as the relay says."""
+
+
+class Known(msgspec.Struct, frozen=True, tag_field="t", tag=18, omit_defaults=True):
+    """Relay to client: it knows the account now, and counts what the client sends."""
+
+    last: _Receipt | None = None
+    """The newest receipt that it has of this account."""
+
+
+class Evidence(msgspec.Struct, frozen=True, tag_field="t", tag=19):
+    """Client to relay: what others owe, so that credit may flow. At most 64 on one stream."""
+
+    receipts: Annotated[tuple[_Dual, ...], msgspec.Meta(min_length=1, max_length=MAX_BROUGHT)]
+
+
+class Due(msgspec.Struct, frozen=True, tag_field="t", tag=24):
+    """Relay to client: so much was carried that nothing is signed for yet; a receipt, please."""
+
+    day: Annotated[int, msgspec.Meta(ge=0, le=2**24)]
+    """The day that they belong to."""
+    bytes: _Amount
+
+
+class Receipt(msgspec.Struct, frozen=True, tag_field="t", tag=25):
+    """Client to relay."""
+
+    receipt: _Receipt
+
+
+class Countersigned(msgspec.Struct, frozen=True, tag_field="t", tag=26):
+    """Relay to client: a receipt with the relay's signature as well."""
+
+    receipt: _Dual
+
+
+class Settle(msgspec.Struct, frozen=True, tag_field="t", tag=27):
+    """Client to relay: it is about to leave; the relay asks for what is left, countersigns, and says SETTLED."""
+
+
+class Settled(msgspec.Struct, frozen=True, tag_field="t", tag=28):
+    """Relay to client: nothing is left to sign."""
+
+
 class LookUpPeer(msgspec.Struct, frozen=True, tag_field="t", tag=32):
     """Client to relay: where is this peer to be met?"""
 
@@ -167,13 +239,27 @@ class Unknown(msgspec.Struct, frozen=True):
     type: int
 
 
-Message = Hello | Refused | Allowance | Moving | Staying | LookUpPeer | LookUpRelays | Found | HandOver | Taken
+Message = (
+    (Hello | Refused | Allowance | Moving | Staying)
+    | (Challenge | Account | Known | Evidence)
+    | (Due | Receipt | Countersigned | Settle | Settled)
+    | (LookUpPeer | LookUpRelays | Found | HandOver | Taken)
+)
 _TYPES: Final = {
     1: Hello,
     2: Refused,
     3: Allowance,
     4: Moving,
     5: Staying,
+    16: Challenge,
+    17: Account,
+    18: Known,
+    19: Evidence,
+    24: Due,
+    25: Receipt,
+    26: Countersigned,
+    27: Settle,
+    28: Settled,
     32: LookUpPeer,
     33: LookUpRelays,
     34: Found,

@@ -1,0 +1,111 @@
+# cython: language_level=3
+"""A purse: what one account may send through circuits before it signs for it. Owned by whoever bills the account.
+
+Whatever a sender is granted counts at once, also while it is not sent, so that a sender that never signs gets no
+further than the ceiling. Nothing is done per frame: a side is looked at when it wants credit, and when it ends.
+"""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from towpath._native.budget cimport Claimant
+from towpath._native.reactor cimport Reactor
+from towpath._native.session cimport Stream
+
+cdef enum:
+    LEAST = 65536              # credit below this is not worth a window update, unless all that is wanted is less
+
+cdef uint64_t NEVER = 0xFFFFFFFFFFFFFFFFu
+
+
+cdef class Purse:
+    """`due()` is called by the loop, once until the next `allow`, when so much was carried that a signature is due, or
+    when a sender has to wait for one. `Relay.bill` says whose purse it is."""
+
+    def __init__(self, Reactor reactor not None, due not None):
+        self.loop = reactor.loop
+        self.due = due
+        self.sides = {}
+        self.waiting = []
+        self.ask_at = NEVER
+
+    def allow(self, uint64_t signed, uint64_t ask_at, uint64_t ceiling):
+        """So many of the bytes carried are signed for; `due` comes when `ask_at` bytes were carried; no more than
+        `ceiling` may be, all together. Whoever waited goes on."""
+        cdef Claimant c
+        cdef list waiting = self.waiting
+        self.signed = signed
+        self.ask_at = ask_at
+        self.ceiling = ceiling
+        self.asked = False
+        self.waiting = []
+        for c in waiting:
+            c.purse_short = False
+            c.resume()
+        if self.carried >= ask_at:
+            self._ask()
+
+    def count(self):
+        """Bytes carried until now."""
+        for c in self.sides:
+            self._visit(c)
+        return self.carried
+
+    @property
+    def short(self):
+        """Does any sender wait for a signature?"""
+        return bool(self.waiting)
+
+    cdef void join(self, Claimant c) noexcept:
+        """A direction of a circuit whose sender's purse this is, from now on."""
+        c.purse = self
+        c.billed = c.bytes
+        c.endowed = c.bytes + c.stream.recv_window
+        self.granted += c.stream.recv_window
+        self.sides[c] = None
+
+    cdef void part(self, Claimant c) noexcept:
+        """It has ended, or is somebody else's business: what it did not send is free for others."""
+        if self.sides.pop(c, c) is c:
+            return
+        self._visit(c)
+        self.granted -= <int64_t>(c.endowed - c.bytes)
+        if c.purse_short:
+            c.purse_short = False
+            # Not there when `allow` is just telling those that waited.
+            if c in self.waiting:
+                self.waiting.remove(c)
+        c.purse = None
+
+    cdef void _visit(self, Claimant c) noexcept:
+        self.carried += c.bytes - c.billed
+        c.billed = c.bytes
+        if self.carried >= self.ask_at:
+            self._ask()
+
+    cdef void _ask(self) noexcept:
+        if not self.asked:
+            self.asked = True
+            self.loop.call_soon(self.due)
+
+    cdef uint32_t take(self, Claimant c, uint32_t want) noexcept:
+        """How much of the credit that a side wants it may get; 0: it waits, and is asked again after `allow`."""
+        cdef int64_t left
+        self._visit(c)
+        left = <int64_t>self.ceiling - self.granted
+        if left < LEAST and self.carried <= self.signed:
+            # All that is granted lies idle in other circuits; one that wants to go on shall.
+            left = LEAST
+        if left >= <int64_t>want:
+            return want
+        if left >= LEAST:
+            return <uint32_t>left
+        if not c.purse_short:
+            c.purse_short = True
+            self.waiting.append(c)
+        if self.carried > self.signed:
+            self._ask()
+        return 0
+
+    cdef void note(self, Claimant c, uint32_t n) noexcept:
+        """It was granted so much."""
+        c.endowed += n
+        self.granted += n
