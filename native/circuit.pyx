@@ -278,6 +278,13 @@ cdef class Circuit(Timed):
             raise ValueError(f"a weight is between 0.01 and 100, not {weight}")
         self.first.weight = self.second.weight = weight
 
+    def weigh(self, double dialer, double target):
+        """Gives each direction a weight of its own, that of its sender. ValueError as above."""
+        if not (0.01 <= dialer <= 100 and 0.01 <= target <= 100):
+            raise ValueError(f"a weight is between 0.01 and 100, not {dialer} or {target}")
+        self.first.weight = dialer
+        self.second.weight = target
+
     @property
     def dialer_id(self):
         return self.dialer.id

@@ -34,6 +34,7 @@ cdef class Relay(CircuitOwner):
     cdef Identity me
     cdef dict peers                    # peer id → Peer, the endpoint's
     cdef public object policy
+    cdef public object circuit_began   # called with each Circuit that has just begun
     cdef public object circuit_ended   # called with each Circuit that has ended
     cdef public object circuit_billed  # likewise, of who counts by sender
     cdef public list addresses         # multiaddrs (bytes) with /p2p/RELAY_ID, told in every reservation

@@ -46,6 +46,7 @@ class Reservation(Timed):
 @disjoint_base
 class Relay(CircuitOwner):
     policy: Policy
+    circuit_began: Callable[[Circuit], None] | None
     circuit_ended: Callable[[Circuit], None] | None
     circuit_billed: Callable[[Circuit], None] | None
     addresses: list[bytes]

@@ -74,7 +74,8 @@ cdef class Relay(CircuitOwner):
     `policy` has two methods, called on the loop's thread, that return a Verdict at once:
     `reserve(peer_id, remote, renewing, reservations, of_prefix)` and
     `connect(dialer_id, target_id, remote, circuits, of_dialer, of_target)`; ids and multiaddr `remote` are bytes.
-    `circuit_ended(circuit)` and `circuit_billed(circuit)`, if set, are called with each Circuit that has ended.
+    `circuit_began(circuit)`, if set, is called with each Circuit that has begun, `circuit_ended(circuit)` and
+    `circuit_billed(circuit)` with each that has ended.
     """
 
     def __init__(self, policy):
@@ -542,6 +543,12 @@ cdef class StopHandler(Handler):
         c.dialer.circuits += 1
         c.target.circuits += 1
         c.splice(dialing, s, relay.budget)
+        if relay.circuit_began is not None:
+            relay._tell_of(c, relay.circuit_began)
+            if c.ending or dialing.gone or s.gone:
+                # Who was told ended it.
+                hop.drop_received()
+                return
         if tp_bytequeue_size(&hop.received):
             side = c.first
             side.on_data(dialing, tp_bytequeue_head(&hop.received), tp_bytequeue_size(&hop.received))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from towpath._native.appstream import AppStream
     from towpath._native.session import Session
+    from towpath.credits.paying import Paying
 
 __all__ = ["Dialer", "deadline", "resolve"]
 
@@ -54,11 +55,11 @@ async def resolve(address: Address) -> list[tuple[str, int]]:
 
 
 class Dialer:
-    """Dials for one endpoint."""
+    """Dials for one endpoint; with `paying` relays are shown whose account pays for what it sends."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, paying: Paying | None = None) -> None:
         self._endpoint = endpoint
-        self.control: Final = ClientSide(endpoint)
+        self.control: Final = ClientSide(endpoint, paying)
         """What the relays that the endpoint uses say of themselves."""
         self._liveness = Liveness()
         # An entry lasts as long as somebody holds or awaits the lock.

@@ -15,6 +15,7 @@ from towpath.client.dialing import Dialer
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath._native.session import Session
+    from towpath.credits.paying import Paying
 
 __all__ = ["IDLE_MS", "Disguises"]
 
@@ -26,6 +27,8 @@ class Disguises:
     """The throw-away identities of one node; `make()` gives an endpoint with a fresh key."""
 
     def __init__(self, make: Callable[[], Endpoint]) -> None:
+        self.paying: Paying | None = None
+        """Who pays for what they send."""
         self._make = make
         self._by_target: dict[bytes, _Disguise] = {}
 
@@ -34,7 +37,7 @@ class Disguises:
         """What to dial relays with on the way to this target; connections made meanwhile may outlast the context."""
         disguise = self._by_target.get(target)
         if disguise is None:
-            disguise = _Disguise(self._make(), lambda: self._over(target))
+            disguise = _Disguise(self._make(), lambda: self._over(target), self.paying)
             self._by_target[target] = disguise
         disguise.users += 1
         try:
@@ -71,9 +74,9 @@ class Disguises:
 class _Disguise:
     """One identity, and how many are dialing under it now."""
 
-    def __init__(self, endpoint: Endpoint, over: Callable[[], None]) -> None:
+    def __init__(self, endpoint: Endpoint, over: Callable[[], None], paying: Paying | None) -> None:
         self.endpoint = endpoint
-        self.dialer = Dialer(endpoint)
+        self.dialer = Dialer(endpoint, paying)
         self.users = 0
         self._over = over
         endpoint.idle_ms = IDLE_MS

@@ -83,6 +83,8 @@ async def _request(
     try:
         if control is not None:
             control.attach(session)
+            if request is Request.CONNECT:
+                await control.shown(session)
         stream.write(message)
         answer = messages.read_hop(await read_message(stream))
         if answer.type != _STATUS or answer.status is None:

@@ -7,3 +7,5 @@
 from typing import Final
 
 PROTOCOL: Final = "/towpath/relay/1"
+ACCOUNTS: Final = "account"
+"""The word of HELLO of a relay that takes accounts."""

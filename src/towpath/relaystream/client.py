@@ -14,11 +14,27 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from towpath._native import appstream
-from towpath.relaystream import PROTOCOL
+from towpath.relaystream import ACCOUNTS, PROTOCOL
 from towpath.relaystream.answering import CAN
 from towpath.relaystream.asking import Asking, LookUpFailed
 from towpath.relaystream.framing import frame
-from towpath.relaystream.messages import Allowance, Found, Hello, Message, Moving, Refused, Staying, Taken, encode
+from towpath.relaystream.messages import (
+    Allowance,
+    Challenge,
+    Countersigned,
+    Due,
+    Found,
+    Hello,
+    Known,
+    Message,
+    Moving,
+    Refused,
+    Settled,
+    Standing,
+    Staying,
+    Taken,
+    encode,
+)
 from towpath.relaystream.reasons import Request, moving_sentence, refusal_sentence
 from towpath.relaystream.stream import ControlStream
 
@@ -26,6 +42,7 @@ if TYPE_CHECKING:
     from towpath._native.appstream import AppStream
     from towpath._native.endpoint import Endpoint
     from towpath._native.session import Session
+    from towpath.credits.paying import Paying, Stub
 
 __all__ = ["ClientSide", "Leaving"]
 
@@ -37,6 +54,8 @@ _FRESH_S: Final = 10.0
 """How long a refusal may lie before its status comes."""
 _LOOK_S: Final = 30.0
 _WAIT_S: Final = 0.2
+_SHOWN_S: Final = 0.5
+"""What a relay gets to know our account before we ask it for a circuit."""
 _T = TypeVar("_T")
 _GREETING_S: Final = 3.0
 _ANSWER_S: Final = 10.0
@@ -68,7 +87,7 @@ class Leaving(NamedTuple):
 class _Seat(ControlStream):
     """Our stream to one relay, and what was said on it."""
 
-    __slots__ = ("allowance", "asking", "greeted", "leaving", "refusals")
+    __slots__ = ("allowance", "asking", "greeted", "leaving", "refusals", "settling", "standing", "stub")
 
     def __init__(self, native: AppStream, owner: ClientSide) -> None:
         self.allowance: Allowance | None = None
@@ -77,13 +96,17 @@ class _Seat(ControlStream):
         """It greeted, or the stream is over."""
         self.leaving: Leaving | None = None
         self.refusals: deque[tuple[float, Refused]] = deque(maxlen=_REFUSALS)
+        self.settling = False
+        self.standing: Standing | None = None
+        self.stub: Stub | None = None
         super().__init__(native, owner, burst=_FROM_RELAY[0], per_s=_FROM_RELAY[1])
 
 
 class ClientSide:
-    """The control streams that one endpoint has at relays."""
+    """The control streams that one endpoint has at relays; with `paying` our account is shown and signs there."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, paying: Paying | None = None) -> None:
+        self.paying = paying
         self._endpoint = endpoint
         self._seats: dict[bytes, _Seat] = {}
         self._watchers: dict[bytes, list[Callable[[Leaving | None], None]]] = {}
@@ -106,6 +129,8 @@ class ClientSide:
             return
         native, selected = opened
         seat = _Seat(native, self)
+        if self.paying is not None and not seat.over:
+            seat.stub = self.paying.came(seat, self._endpoint)
         self._seats[session.peer_id] = seat
         selected.add_done_callback(functools.partial(_selected, seat))
         if self._looking is None:
@@ -116,6 +141,11 @@ class ClientSide:
         seat = self._seats.get(session.peer_id)
         if seat is not None and seat.session is session and session.pins == 0 and session.stream_count <= 1:
             if seat.asking.waiting:
+                return
+            if self.paying is not None and seat.stub is not None and not seat.settling and self.paying.owes(seat.stub):
+                # The rest is signed first; whoever does not ask for it in time goes without.
+                seat.settling = True
+                self.paying.leave(seat.stub)
                 return
             seat.end("not needed any more")
 
@@ -150,6 +180,22 @@ class ClientSide:
                 self.unwatch(relay_id, hear)
         leaving = self.leaving(relay_id)
         return None if leaving is None else _with_advice(leaving)
+
+    async def shown(self, session: Session) -> None:
+        """Returns when the relay knows our account, as far as it is to know it; after 0.5 s at most."""
+        seat = self._seats.get(session.peer_id)
+        if seat is None or seat.session is not session or seat.stub is None or seat.stub.known.is_set():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SHOWN_S):
+                await seat.greeted.wait()
+                if seat.hello is not None and ACCOUNTS in seat.hello.can:
+                    await seat.stub.known.wait()
+
+    def standing(self, relay_id: bytes) -> Standing | None:
+        """How our account stands at this relay, as far as it said."""
+        seat = self._seats.get(relay_id)
+        return None if seat is None else seat.standing
 
     async def look_up_peer(self, session: Session, peer_id: bytes) -> list[bytes]:
         """What this relay knows of where a peer is to be met: raw records, of which nothing is checked.
@@ -216,9 +262,22 @@ class ClientSide:
             seat.refusals.append((time.monotonic(), message))
         elif isinstance(message, Allowance):
             seat.allowance = message
+        elif isinstance(message, Standing):
+            seat.standing = message
+        elif isinstance(message, (Challenge, Known, Due, Countersigned)):
+            if self.paying is not None and seat.stub is not None:
+                self.paying.heard(seat.stub, message)
+        elif isinstance(message, Settled):
+            self._settled(seat)
         elif isinstance(message, (Moving, Staying)):
             seat.leaving = Leaving(message, time.monotonic()) if isinstance(message, Moving) else None
             self._tell(stream.session.peer_id, seat.leaving)
+
+    def _settled(self, seat: _Seat) -> None:
+        if self.paying is not None and seat.stub is not None:
+            self.paying.settled(seat.stub)
+            if seat.settling:
+                self.leave(seat.session)
 
     def _tell(self, relay_id: bytes, leaving: Leaving | None) -> None:
         for told in list(self._watchers.get(relay_id, ())):
@@ -230,6 +289,8 @@ class ClientSide:
         if isinstance(stream, _Seat):
             stream.greeted.set()
             stream.asking.ended(why)
+            if self.paying is not None and stream.stub is not None:
+                self.paying.ended(stream.stub)
         if isinstance(stream, _Seat) and self._seats.get(relay_id) is stream:
             del self._seats[relay_id]
             if stream.leaving is not None and not stream.session.closed:

@@ -17,6 +17,7 @@ from towpath.credits.receipts import MAX_DUAL, MAX_RECEIPT
 from towpath.errors import TowpathError
 
 __all__ = [
+    "FROM_PAYER",
     "MAX_ASKED",
     "MAX_BROUGHT",
     "MAX_FOUND",
@@ -43,6 +44,7 @@ __all__ = [
     "Refused",
     "Settle",
     "Settled",
+    "Standing",
     "Staying",
     "Taken",
     "Unknown",
@@ -163,6 +165,17 @@ class Evidence(msgspec.Struct, frozen=True, tag_field="t", tag=19):
     receipts: Annotated[tuple[_Dual, ...], msgspec.Meta(min_length=1, max_length=MAX_BROUGHT)]
 
 
+class Standing(msgspec.Struct, frozen=True, tag_field="t", tag=20, omit_defaults=True):
+    """Relay to client: how its account stands there. An earlier one no longer counts."""
+
+    priority: bool
+    """Is it served before others when it is crowded?"""
+    credit: _Amount
+    """Bytes that it earned and has not used."""
+    free: _Amount | None = None
+    """Bytes that are left of its free tier."""
+
+
 class Due(msgspec.Struct, frozen=True, tag_field="t", tag=24):
     """Relay to client: so much was carried that nothing is signed for yet; a receipt, please."""
 
@@ -241,7 +254,7 @@ class Unknown(msgspec.Struct, frozen=True):
 
 Message = (
     (Hello | Refused | Allowance | Moving | Staying)
-    | (Challenge | Account | Known | Evidence)
+    | (Challenge | Account | Known | Evidence | Standing)
     | (Due | Receipt | Countersigned | Settle | Settled)
     | (LookUpPeer | LookUpRelays | Found | HandOver | Taken)
 )
@@ -255,6 +268,7 @@ _TYPES: Final = {
     17: Account,
     18: Known,
     19: Evidence,
+    20: Standing,
     24: Due,
     25: Receipt,
     26: Countersigned,
@@ -266,6 +280,10 @@ _TYPES: Final = {
     35: HandOver,
     36: Taken,
 }
+
+
+FROM_PAYER: Final = (Account, Evidence, Receipt, Settle)
+"""What a client says to a relay that takes accounts."""
 
 
 def encode(message: Message) -> bytes:

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from towpath.relaystream import PROTOCOL
+from towpath.relaystream import ACCOUNTS, PROTOCOL
 from towpath.relaystream.answering import CAN, Answering, Answers, Client
 from towpath.relaystream.framing import Pace, frame
 from towpath.relaystream.messages import (
+    FROM_PAYER,
     Allowance,
     ControlProtocolError,
     HandOver,
@@ -26,6 +27,7 @@ from towpath.relaystream.messages import (
     Period,
     PeriodName,
     Refused,
+    Standing,
     Staying,
     encode,
 )
@@ -34,6 +36,7 @@ from towpath.relaystream.stream import ControlStream
 if TYPE_CHECKING:
     from towpath._native.appstream import AppStream
     from towpath._native.endpoint import Endpoint
+    from towpath.credits.billing import Billing, Tab
     from towpath.relaystream.reasons import Reason, Request
 
 __all__ = ["Facts", "Quota", "RelaySide"]
@@ -69,11 +72,12 @@ class Facts(NamedTuple):
 class _Seat(ControlStream):
     """A client's stream, and how far it is known."""
 
-    __slots__ = ("client", "looked", "refusals")
+    __slots__ = ("client", "looked", "refusals", "tab")
 
     def __init__(self, native: AppStream, owner: RelaySide, can: tuple[str, ...]) -> None:
         super().__init__(native, owner, burst=_FROM_CLIENT[0], per_s=_FROM_CLIENT[1], can=can)
         self.client: Client | None = None
+        self.tab: Tab | None = None
         self.refusals: Pace | None = None
         self.looked = False
 
@@ -82,7 +86,8 @@ class RelaySide:
     """Serves the control stream on an endpoint that relays, until `close`.
 
     `facts()` is asked what is left when a client comes and when `allowance` is called; it must answer at once.
-    With `answers` it answers look-ups, and takes its clients' records, as `answers(IP address of who asks)` does.
+    With `answers` it answers look-ups, and takes its clients' records, as `answers(IP address of who asks)` does; with
+    `billing` clients may show their accounts.
     """
 
     def __init__(
@@ -91,12 +96,16 @@ class RelaySide:
         facts: Callable[[], Facts] = Facts,
         *,
         answers: Callable[[str], Answers] | None = None,
+        billing: Billing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoint = endpoint
         self._facts = facts
         self._clock = clock
         self._answering = None if answers is None else Answering(answers)
+        self._billing = billing
+        words = {CAN: self._answering, ACCOUNTS: billing}
+        self._can = tuple(word for word, served in words.items() if served is not None)
         self._seats: dict[bytes, _Seat] = {}
         self._told = Allowance()
         self._moving: tuple[int, float | None, float | None] | None = None
@@ -166,6 +175,12 @@ class RelaySide:
             self._told = now
             self._tell_all("allowance", lambda: now)
 
+    def standing(self, peer_id: bytes, priority: bool, credit: int, free_left: int | None) -> None:
+        """Tells a client, if it listens, how its account stands; sizes in bytes."""
+        seat = self._seats.get(peer_id)
+        if seat is not None:
+            seat.send(_framed(Standing(priority, max(0, credit), None if free_left is None else max(0, free_left))))
+
     def close(self) -> None:
         """Ends all streams, behind what was said, and serves no more."""
         if self._closed:
@@ -191,10 +206,12 @@ class RelaySide:
         before = self._seats.pop(session.peer_id, None)
         if before is not None:
             before.end("a newer one took its place")
-        seat = _Seat(native, self, () if self._answering is None else (CAN,))
+        seat = _Seat(native, self, self._can)
         if seat.over:
             return
         self._seats[session.peer_id] = seat
+        if self._billing is not None:
+            seat.tab = self._billing.came(seat)
         now = self._allowance()
         if now != Allowance():
             seat.send(_framed(now))
@@ -208,6 +225,9 @@ class RelaySide:
         """A client said something; see stream.Owner."""
         if isinstance(message, (LookUpPeer, LookUpRelays, HandOver)):
             self._asked(stream, message)
+        elif self._billing is not None and isinstance(message, FROM_PAYER):
+            if isinstance(stream, _Seat) and stream.tab is not None:
+                self._billing.heard(stream.tab, message)
         elif not isinstance(message, Hello):
             raise ControlProtocolError(f"a client does not say {type(message).__name__}")
 
@@ -226,6 +246,8 @@ class RelaySide:
         peer_id = stream.session.peer_id
         if isinstance(stream, _Seat) and stream.client is not None and self._answering is not None:
             self._answering.ended(stream.client)
+        if isinstance(stream, _Seat) and stream.tab is not None and self._billing is not None:
+            self._billing.ended(stream.tab)
         if self._seats.get(peer_id) is stream:
             del self._seats[peer_id]
         if not self._seats and self._looking is not None:
@@ -297,6 +319,8 @@ class RelaySide:
             return ""
         peer = self._endpoint.peers.get(seat.session.peer_id)
         if peer is None or (peer.reservation is None and seat.session.stream_count <= 1):
+            if self._billing is not None and seat.tab is not None and self._billing.leaving(seat.tab):
+                return ""
             return "neither reservation nor circuit"
         return ""
 

@@ -90,6 +90,10 @@ class ControlStream:
         if self._native.pending > _UNSENT_MAX:
             self.end("the other side does not read")
 
+    def may_say_more(self, n: int) -> None:
+        """Lets the other side say `n` messages more than its pace allows: it said them because it was asked to."""
+        self._pace.give(n)
+
     def end(self, why: str) -> None:
         """Ends it at once; what was just written may be lost."""
         if self.over:
