@@ -5,20 +5,32 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from towpath import cbor
+from towpath.credits.receipts import MAX_DUAL, MAX_RECEIPT
 from towpath.relaystream.messages import (
     MAX_ASKED,
+    MAX_BROUGHT,
     MAX_FOUND,
+    Account,
     Allowance,
+    Challenge,
+    Countersigned,
+    Due,
+    Evidence,
     Found,
     HandOver,
     Hello,
+    Known,
     LookUpPeer,
     LookUpRelays,
     Message,
     Moving,
     Period,
     PeriodName,
+    Receipt,
     Refused,
+    Settle,
+    Settled,
+    Standing,
     Staying,
     Taken,
 )
@@ -28,6 +40,8 @@ seconds = st.integers(0, 366 * 86400)
 codes = st.integers(0, 0xFFFF)
 numbers = st.integers(0, 2**32 - 1)
 records = st.binary(min_size=1, max_size=1024)
+receipts = st.binary(min_size=1, max_size=MAX_RECEIPT)
+duals = st.binary(min_size=1, max_size=MAX_DUAL)
 words = st.text(min_size=1, max_size=32)
 names: st.SearchStrategy[PeriodName] = st.sampled_from(("hour", "day", "month"))
 
@@ -55,6 +69,16 @@ messages: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(Moving, code=codes, after=perhaps(seconds), again=perhaps(seconds)),
     st.just(Staying()),
+    st.builds(Challenge, st.binary(min_size=32, max_size=32)),
+    st.builds(Account, records, st.none() | records),
+    st.builds(Known, st.none() | receipts),
+    st.builds(Evidence, st.lists(duals, min_size=1, max_size=MAX_BROUGHT).map(tuple)),
+    st.builds(Standing, st.booleans(), amounts, perhaps(amounts)),
+    st.builds(Due, st.integers(0, 2**24), amounts),
+    st.builds(Receipt, receipts),
+    st.builds(Countersigned, duals),
+    st.just(Settle()),
+    st.just(Settled()),
     st.builds(LookUpPeer, numbers, st.binary(min_size=1, max_size=64)),
     st.builds(LookUpRelays, numbers, st.integers(1, MAX_ASKED)),
     st.builds(Found, numbers, st.lists(records, max_size=MAX_FOUND).map(tuple), st.booleans(), codes),
@@ -70,7 +94,8 @@ values: st.SearchStrategy[cbor.Value] = st.recursive(
 _KEYS = (
     *("t", "version", "can", "request", "code", "have", "limit", "period", "again", "target", "periods", "rate"),
     *("id", "peer_id", "most", "records", "more", "record"),
+    *("nonce", "proof", "owned", "last", "receipts", "receipt", "day", "bytes", "priority", "credit", "free"),
 )
 maps = st.dictionaries(st.sampled_from((*_KEYS, "after")) | st.text(max_size=8), values, max_size=8).flatmap(
-    lambda fields: st.sampled_from((*range(8), *range(32, 38))).map(lambda kind: {"t": kind} | fields)
+    lambda fields: st.sampled_from((*range(8), *range(16, 32), *range(32, 38))).map(lambda kind: {"t": kind} | fields)
 )

@@ -271,8 +271,8 @@ async def test_who_does_not_go_on_loses_the_stream(
         HELLO + frame(encode(Allowance())),
         HELLO + frame(encode(Moving(code=7))),
         HELLO + frame(b"\xa1at\x00"),
-        frame(cbor.encode({"t": 16})),
-        HELLO + frame(cbor.encode({"t": 16})) * 32,
+        frame(cbor.encode({"t": 48})),
+        HELLO + frame(cbor.encode({"t": 48})) * 32,
     ],
     ids=["empty", "large", "garbage", "no-greeting", "twice", "allowance", "moving", "type", "later-first", "too-fast"],
 )
@@ -286,7 +286,7 @@ async def test_who_breaks_the_rules_loses_the_stream_and_nothing_else(middle: Re
 
 async def test_messages_of_later_versions_are_passed_over(middle: Relaying) -> None:
     client = await middle.raw()
-    client.write(HELLO + frame(cbor.encode({"t": 16, "proof": b"x" * 8000})) * 31)
+    client.write(HELLO + frame(cbor.encode({"t": 48, "proof": b"x" * 8000})) * 31)
     middle.side.moving_out(NOW, Reason.MODE)
     client.close_write()
     heard = b""

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.vectors import make, make_records
+from tests.vectors import make, make_receipts, make_records
 from towpath.client.ticket import Ticket
 from towpath.client.tunnel import wire
+from towpath.credits import account, receipts
+from towpath.credits.account import AccountError
+from towpath.credits.receipts import ReceiptError
 from towpath.discovery import records
 from towpath.discovery.records import RecordError
 from towpath.relaystream.messages import ControlProtocolError, Staying, Unknown, decode
@@ -87,7 +90,38 @@ def test_the_control_stream_reads_what_is_checked_in() -> None:
     for vector in found["refused"]:
         with pytest.raises(ControlProtocolError):
             decode(bytes.fromhex(vector["body"]))
-    assert [decode(bytes.fromhex(vector["body"])) for vector in found["passed_over"]] == [Unknown(16), Staying()]
+    assert [decode(bytes.fromhex(vector["body"])) for vector in found["passed_over"]] == [Unknown(48), Staying()]
+
+
+# --- receipts ----------------------------------------------------------------------------------------------------
+
+
+def test_receipts_are_written_as_they_are_checked_in() -> None:
+    assert make_receipts.PLACE.read_text() == make_receipts.text(), "python -m tests.vectors.make_receipts"
+
+
+def test_receipts_are_read_as_they_are_checked_in() -> None:
+    found = json.loads(make_receipts.PLACE.read_text())
+    relay, payer, nonce = (bytes.fromhex(found[key]) for key in ("relay", "payer", "nonce"))
+    client = bytes.fromhex(found["client"])
+    assert account.read_proof(bytes.fromhex(found["proof"]), relay, client, nonce) == payer
+    assert account.read_owned(bytes.fromhex(found["owned"]), payer) == relay
+    for vector, (_, receipt) in zip(found["receipts"], make_receipts.RECEIPTS, strict=True):
+        raw, dual = bytes.fromhex(vector["bytes"]), bytes.fromhex(vector["countersigned"])
+        assert receipts.read_receipt(raw) == receipt
+        assert receipts.read_dual(dual)[:3] == (receipt, raw, dual)
+        assert receipts.read_dual(dual).relay_account == make_receipts.OWNER.public_key
+    assert receipts.read_fraud_proof(bytes.fromhex(found["fraud_proof"])) == payer
+    read = {
+        "receipt": receipts.read_receipt,
+        "countersigned": receipts.read_dual,
+        "fraud proof": receipts.read_fraud_proof,
+        "proof": lambda raw: account.read_proof(raw, relay, client, nonce),
+        "owned": lambda raw: account.read_owned(raw, payer),
+    }
+    for vector in found["refused"]:
+        with pytest.raises((ReceiptError, AccountError)):
+            read[vector["as"]](bytes.fromhex(vector["bytes"]))
 
 
 # --- records -----------------------------------------------------------------------------------------------------

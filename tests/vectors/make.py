@@ -7,20 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.vectors.make_receipts import DUAL, NONCE, OWNED, PROOF, RAW
 
 from towpath import cbor
 from towpath.relaystream.framing import frame
 from towpath.relaystream.messages import (
+    Account,
     Allowance,
+    Challenge,
+    Countersigned,
+    Due,
+    Evidence,
     Found,
     HandOver,
     Hello,
+    Known,
     LookUpPeer,
     LookUpRelays,
     Message,
     Moving,
     Period,
+    Receipt,
     Refused,
+    Settle,
+    Settled,
+    Standing,
     Staying,
     Taken,
     encode,
@@ -67,6 +78,20 @@ MESSAGES: list[tuple[str, Message]] = [
     ("the owner paused for two hours", Moving(code=Reason.PAUSED, after=60, again=7_200)),
     ("the quota is low", Moving(code=Reason.QUOTA, again=9_000)),
     ("it stays after all", Staying()),
+    ("hello of a relay that takes accounts", Hello(1, ("lookup", "account"))),
+    ("an account, please", Challenge(NONCE)),
+    ("whose account pays", Account(PROOF)),
+    ("whose account pays, and which relay is its own", Account(PROOF, OWNED)),
+    ("the relay knows it now", Known()),
+    ("and has a receipt of it", Known(RAW)),
+    ("what others owe", Evidence((DUAL, DUAL))),
+    ("how the account stands", Standing(priority=True, credit=1_234_567_890)),
+    ("and what is left of its free tier", Standing(priority=False, credit=0, free=734_003_200)),
+    ("a receipt, please", Due(20_833, 1_048_576)),
+    ("the receipt", Receipt(RAW)),
+    ("countersigned", Countersigned(DUAL)),
+    ("the client is about to leave", Settle()),
+    ("nothing is left to sign", Settled()),
     ("hello of a relay that answers look-ups", Hello(1, ("lookup",))),
     ("where is this peer to be met?", LookUpPeer(1, bytes.fromhex("0024080112207c6d") + bytes(30))),
     ("which relays are there?", LookUpRelays(4_294_967_295, 12)),
@@ -89,6 +114,10 @@ REFUSED: list[tuple[str, bytes]] = [
     ("more records than go into a message", cbor.encode({"t": 34, "id": 1, "records": [b"r"] * 8})),
     ("a record that is too long", cbor.encode({"t": 35, "id": 1, "record": bytes(1025)})),
     ("an empty record", cbor.encode({"t": 35, "id": 1, "record": b""})),
+    ("a nonce that is too short", cbor.encode({"t": 16, "nonce": bytes(31)})),
+    ("no evidence", cbor.encode({"t": 19, "receipts": []})),
+    ("more evidence than goes into a message", cbor.encode({"t": 19, "receipts": [b"r"] * 17})),
+    ("a receipt that is too long", cbor.encode({"t": 25, "receipt": bytes(321)})),
     ("a null", cbor.encode({"t": 4, "code": 7, "after": None})),
     ("an integer longer than needed", b"\xa1at\x18\x05"),
     ("an indefinite length", b"\xbfat\x05\xff"),
@@ -98,7 +127,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("bytes behind it", b"\xa1at\x05\x00"),
 ]
 PASSED_OVER: list[tuple[str, bytes]] = [
-    ("a type of a later version", cbor.encode({"t": 16, "proof": b"\x01"})),
+    ("a type of a later version", cbor.encode({"t": 48, "token": b"\x01"})),
     ("a key of a later version", cbor.encode({"t": 5, "since": 12})),
 ]
 
