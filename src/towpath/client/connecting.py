@@ -253,7 +253,7 @@ class Connector:
             relay = await outer.connect(*way.addresses)
             session = await self._dialer.through(relay, target, outer.control)
         self.disguised = {open_ for open_ in self.disguised if not open_.closed} | {session}
-        self.guide.count(way.bootstrap)
+        self.guide.count(way.bootstrap, way.relay_id)
         return session, relay.rtt_s
 
     async def _openly(self, way: Way, target: bytes) -> tuple[Session, float]:
@@ -261,7 +261,7 @@ class Connector:
         session = await self._dialer.through(relay, target)
         if session not in self.outbound:
             self.outbound = {open_ for open_ in self.outbound if not open_.closed} | {session}
-            self.guide.count(way.bootstrap)
+            self.guide.count(way.bootstrap, way.relay_id)
         return session, relay.rtt_s
 
     async def _is_towpath(self, way: Way, target: bytes, protocol: str, plans: Plans | None) -> bool:

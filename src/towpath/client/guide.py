@@ -9,12 +9,15 @@ from typing import NamedTuple, Protocol
 
 from towpath.client.choice import Offer
 
-__all__ = ["CONNECTED", "FAILED", "REFUSED", "SERVED", "Guide", "RelayOffer"]
+__all__ = ["AWAY", "CONNECTED", "FAILED", "REFUSED", "SERVED", "Guide", "RelayOffer"]
+
+AWAY = "away"
+"""It holds our reservation and still cannot be reached."""
 
 CONNECTED = "connected"
 """It answered."""
 SERVED = "served"
-"""It granted a reservation or made a circuit."""
+"""It granted or refreshed a reservation, or made a circuit."""
 REFUSED = "refused"
 """It has no room, or does not take us."""
 FAILED = "failed"
@@ -49,8 +52,8 @@ class Guide(Protocol):
     def is_bootstrap(self, relay_id: bytes) -> bool:
         """Is it one of the relays to begin with?"""
 
-    def count(self, bootstrap: bool) -> None:
-        """A circuit of ours was made, through a bootstrap relay or another one."""
+    def count(self, bootstrap: bool, relay_id: bytes | None = None) -> None:
+        """A circuit of ours was made, through a bootstrap relay or another one; this one, where it is known."""
 
     def bootstrap_share(self) -> float | None:
         """What share of our circuits needed a bootstrap relay, 0…1; None when there were none."""

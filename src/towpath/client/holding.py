@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_bytes
 from towpath.client.choice import BOOTSTRAP_S, PATIENCE_S, SETTLED_S, WANTED, Offer, Plan, Seat, in_order, plan
-from towpath.client.guide import SERVED
+from towpath.client.guide import AWAY, CONNECTED, SERVED
 from towpath.client.reservations import back_off
 from towpath.errors import NoRelaysAvailable, TowpathError
 from towpath.log import get_logger
@@ -35,8 +35,8 @@ _SEARCH_S: Final = 5.0
 """How long one search may take before what it found is used."""
 _HEAD_START_S: Final = 1.5
 """What the first search gets before bootstrap relays are asked."""
-_STANDS_S: Final = 60.0
-"""How often it is told that a reservation still stands."""
+_PROBE_S: Final = 60.0
+"""How often it is looked at whether the relays that we hold live, a fifth more or less."""
 _GRACE_S: Final = 1.0
 """What other relays get to take us as well, once the first one did."""
 _log = get_logger("client")
@@ -71,7 +71,8 @@ class Holding:
         self._changed = asyncio.Event()
         self._settled = asyncio.Condition()
         self._searching = False
-        self._told_at = time.monotonic()
+        self._probe_at = time.monotonic() + _PROBE_S * random.uniform(0.8, 1.2)
+        self._expires: dict[HeldReservation, float] = {}
         self._searched_at = float("-inf")
         self._empty_searches = 0
         self._volunteers_first = float("-inf")
@@ -137,7 +138,7 @@ class Holding:
                 self._own.discard(held)
                 await self._release(held)
             self._search_when_due(made, now)
-            self._tell_what_stands(now)
+            self._probe(now)
             async with self._settled:
                 self._settled.notify_all()
             try:
@@ -229,16 +230,24 @@ class Holding:
                 self._empty_searches += 1
             self._changed.set()
 
-    def _tell_what_stands(self, now: float) -> None:
-        if now - self._told_at >= _STANDS_S:
-            self._told_at = now
-            for held in self.ranked():
-                rtt = held.session.rtt_s if held.session is not None else 0.0
-                self._guide.note(peer_id_to_bytes(held.relay_id), SERVED, rtt or None)
+    def _probe(self, now: float) -> None:
+        # That a connection lives, its pings tell (see liveness). What stands is no success: a relay that keeps
+        # reservations and drops every circuit would have them for nothing.
+        if now < self._probe_at:
+            return
+        self._probe_at = now + _PROBE_S * random.uniform(0.8, 1.2)
+        before, self._expires = self._expires, {held: held.expires_at for held in self._held()}
+        for held in self._held():
+            relay_id, session = peer_id_to_bytes(held.relay_id), held.session
+            if session is not None and not session.closed:
+                refreshed = held.expires_at != before.get(held, held.expires_at)
+                self._guide.note(relay_id, SERVED if refreshed else CONNECTED, session.rtt_s or None)
+            elif held.state == "lost":
+                self._guide.note(relay_id, AWAY)
 
     def _rest(self, made: Plan, now: float) -> float:
         # Until the next thing that time alone brings about.
-        waits = [_LOOK_S, max(0.0, self._told_at + _STANDS_S - now)]
+        waits = [_LOOK_S, max(0.0, self._probe_at - now)]
         waits += [again - now for _, again, _ in self._failed.values() if again > now and made.lacking]
         waits += [since + PATIENCE_S - now for _, since in self._asked.values() if since + PATIENCE_S > now]
         for settled in (BOOTSTRAP_S, SETTLED_S):

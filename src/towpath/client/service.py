@@ -231,7 +231,7 @@ class ClientService:
         return any(held.relay_id == text and held.state != "released" for held in self.held)
 
     def _came_in(self, relay_id: bytes) -> None:
-        self.guide.count(self.guide.is_bootstrap(relay_id))
+        self.guide.count(self.guide.is_bootstrap(relay_id), relay_id)
 
     # --- relays that leave, or seem dead -------------------------------------------------------
 

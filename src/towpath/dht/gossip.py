@@ -53,6 +53,8 @@ ALONE_S: Final = 1.0
 """Between looks for neighbours, and while there is none."""
 AWAY_S: Final = 300.0
 """A peer with which no link came about, or stood, is not chosen again for so long."""
+READY_S: Final = 10.0
+"""How long who comes before we are ready may wait."""
 BODY_S: Final = 10.0
 WRITE_S: Final = 10.0
 _AWAY: Final = 1024
@@ -68,6 +70,7 @@ class Gossip:
         self._servers = servers
         self._gate = Gate()
         self._pubsub: Pubsub | None = None
+        self._ready = trio.Event()
         self._links: dict[ID, _Link] = {}
         self._opening: set[ID] = set()
         self._away: OrderedDict[ID, float] = OrderedDict()
@@ -80,7 +83,7 @@ class Gossip:
             except Exception as error:  # noqa: BLE001 - told to the node
                 await self._link.say(Trouble(f"gossip: {error!r}"[:500]))
             finally:
-                self._pubsub = None
+                self._pubsub, self._ready = None, trio.Event()
                 for peer_id in list(self._links):
                     self._drop(peer_id)
             await trio.sleep(LOOK_S)
@@ -114,6 +117,7 @@ class Gossip:
                 pubsub.set_topic_validator(TOPIC, self._judge, True)
                 heard = await pubsub.subscribe(TOPIC)
                 self._pubsub = pubsub
+                self._ready.set()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_drain, heard)
                     while True:
@@ -142,6 +146,8 @@ class Gossip:
     async def serve(self, opened: Opened, stream: trio.SocketStream) -> None:
         """Hears one neighbour until its stream ends, it floods, or another stream of its takes the place."""
         peer_id = ID(opened.peer_id)
+        with trio.move_on_after(READY_S):
+            await self._ready.wait()
         pubsub = self._pubsub
         link = self._links.get(peer_id)
         full = link is None and len(self._links) >= MOST
@@ -327,6 +333,7 @@ class _Outward:
     def __init__(self, stream: trio.SocketStream, peer_id: ID) -> None:
         self.muxed_conn = SimpleNamespace(peer_id=peer_id)
         self.stream = stream
+        self._one = trio.Lock()
 
     def get_protocol(self) -> TProtocol:
         """Whatever the peer speaks, it was asked for this."""
@@ -339,8 +346,10 @@ class _Outward:
         if len(plain) > MAX_FRAME:
             return
         try:
+            # Several tasks of the library write, each whenever it likes.
             with trio.fail_after(WRITE_S):
-                await self.stream.send_all(frame(plain))
+                async with self._one:
+                    await self.stream.send_all(frame(plain))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             self.end()
             raise StreamClosed from error

@@ -75,13 +75,15 @@ class Outcome(enum.StrEnum):
     """What became of something tried with a relay."""
 
     CONNECTED = "connected"
-    """It answered: up, but nothing served yet."""
+    """It answered: up, but nothing served by that; also each minute that it holds a reservation of ours."""
     SERVED = "served"
-    """It granted a reservation or made a circuit; or it still holds one (told again from time to time)."""
+    """It granted a reservation, or refreshed one, or made a circuit."""
     REFUSED = "refused"
     """It answered no: it has no room, or does not take us. No fault of its own."""
     FAILED = "failed"
     """It did not answer, or broke off what it carried."""
+    AWAY = "away"
+    """It holds a reservation of ours and still cannot be reached: down, and no failure more than was told."""
 
 
 class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,9 +127,11 @@ def noted(
     `blame=False`: nothing at all answers us at the moment, so a failure says nothing of the relay; it rests a little.
     A clock that was set back counts as no time.
     """
+    if outcome is Outcome.AWAY and not blame:
+        return before
     fade = 0.5 ** (max(0.0, now - before.observed_at) / _HALF_LIFE_S) if before.observed_at else 1.0
     gap = min(_LONGEST_GAP_S, max(0.0, now - before.observed_at)) if before.observed_at else _FIRST_GAP_S
-    up = outcome is not Outcome.FAILED
+    up = outcome not in (Outcome.FAILED, Outcome.AWAY)
     successful, failed, health = before.successful * fade, before.failed * fade, before.health
     up_s, watched_s = before.up_s * fade, before.watched_s * fade
     failing, unsure, failed_at, refused_at = before.failing, before.unsure, before.failed_at, before.refused_at

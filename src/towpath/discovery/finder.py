@@ -193,12 +193,12 @@ class Finder:
         line is down.
         """
         now = self._clock()
-        up = outcome is not Outcome.FAILED
+        up = outcome not in (Outcome.FAILED, Outcome.AWAY)
         sure = up or now - self._answered_at <= _BLAME_S
         entry = self._known.get(relay_id)
         if entry is not None:
             entry.own = noted(entry.own, outcome, now, rtt_ms=rtt_ms, blame=sure)
-            if not sure:
+            if not sure and outcome is Outcome.FAILED:
                 self._unsure[relay_id] = now
             self._changed()
         if up:

@@ -50,6 +50,8 @@ class Guided:
         self._look_up = look_up
         self._public = public
         self._near = near
+        self.counted: Callable[[str], None] = lambda source: None
+        """Called with the source (one of candidates.SOURCES) of the relay of each circuit of ours."""
         self._named: set[bytes] = set()
         self._ranked: list[RelayOffer] = []
         self._ranked_at = float("-inf")
@@ -151,9 +153,11 @@ class Guided:
         """See Guide."""
         return relay_id in self._bootstrap.ids
 
-    def count(self, bootstrap: bool) -> None:
+    def count(self, bootstrap: bool, relay_id: bytes | None = None) -> None:
         """See Guide."""
         self._share.count(bootstrap)
+        known = None if relay_id is None else self._finder.candidate(relay_id)
+        self.counted("bootstrap" if bootstrap else "cache" if known is None else known.source)
 
     def bootstrap_share(self) -> float | None:
         """See Guide."""

@@ -1,0 +1,72 @@
+"""A node's own reputation, as its owner sees it: what the receipts and digests of others say of its relay. Pure.
+
+It is told to nobody and decides nothing: who signs receipts for us can say whatever it likes in them, and each payer
+has one voice, however much it paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from towpath.reputation.score import stars
+
+if TYPE_CHECKING:
+    from towpath.credits.receipts import Receipt
+    from towpath.reputation.digest import Digest
+
+__all__ = ["DAYS", "OwnReputation", "own_reputation"]
+
+DAYS: Final = 30
+"""Days that count, today included."""
+
+
+class OwnReputation(NamedTuple):
+    """What others say."""
+
+    score: int | None
+    """0…100; None: nobody said anything."""
+    stars: int | None
+    peers: int
+    """How many payers say something."""
+    parts: list[str]
+    """Clauses: what it is made of."""
+
+
+def own_reputation(relay: bytes, receipts: Iterable[Receipt], digests: Iterable[Digest], today: int) -> OwnReputation:
+    """What is said of `relay` (a peer id) by receipts paid to it and by digests, of the last DAYS days.
+
+    Of each payer the share of its circuits that worked, all payers alike; who paid and counted no circuit was served.
+    """
+    since = today - DAYS
+    worked: dict[bytes, list[int]] = {}
+    for receipt in receipts:
+        if receipt.relay == relay and since < receipt.day <= today + 1:
+            counted = worked.setdefault(receipt.payer, [0, 0])
+            counted[0] += receipt.ok
+            counted[1] += receipt.fail
+    named = {
+        digest.payer
+        for digest in digests
+        if since < digest.day <= today + 1 and any(paid == relay for paid, _ in digest.paid)
+    }
+    by_digest = named - worked.keys()
+    peers = len(worked) + len(by_digest)
+    if not peers:
+        return OwnReputation(None, None, 0, [])
+    shares = [ok / (ok + failed) if ok + failed else 1.0 for ok, failed in worked.values()]
+    worth = int(100 * (sum(shares) + len(by_digest)) / peers)
+    circuits = sum(ok + failed for ok, failed in worked.values())
+    parts = []
+    if circuits:
+        ok = sum(ok for ok, _ in worked.values())
+        parts.append(f"{ok / circuits:.0%} of {circuits} circuits worked")
+    if worked:
+        parts.append(f"{_peers(len(worked))} signed receipts for it in the last {DAYS} days")
+    if by_digest:
+        parts.append(f"{_peers(len(by_digest))} named it in a digest")
+    return OwnReputation(worth, stars(worth), peers, parts)
+
+
+def _peers(number: int) -> str:
+    return "1 peer" if number == 1 else f"{number} peers"
