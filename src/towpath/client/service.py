@@ -27,6 +27,7 @@ from towpath.log import get_logger, short_peer_id
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath._native.session import Session
+    from towpath.credits.paying import Paying
     from towpath.events import EventHub
     from towpath.relaystream.client import Leaving
     from towpath.settings import Settings
@@ -39,6 +40,8 @@ _DOUBT_S: Final = 1.0
 """What a relay has to show that it lives when it is doubted."""
 _DOUBT_LONG_S: Final = 3.0
 """The same, when its kernel still acknowledges what it is sent."""
+_SETTLE_S: Final = 1.0
+"""What relays get to ask for the last receipt when we end."""
 _ELSEWHERE: Final = ("192.0.2.1", "2001:db8::1")
 """Addresses of nobody: what this machine would send from to them is its own address on the way out."""
 _log = get_logger("client")
@@ -70,6 +73,7 @@ class ClientService:
         self._settings = settings
         self._events = events
         self._spawn = spawn
+        self._paying: Paying | None = None
         self._seen = hiding.Seen()
         self._observed: dict[Session, asyncio.Event] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -80,9 +84,23 @@ class ClientService:
 
     # --- life ----------------------------------------------------------------------------------
 
+    def pay_with(self, paying: Paying) -> None:
+        """Relays are shown this account from now on; to be called before the first is used."""
+        self._paying = paying
+        self.dialer.control.paying = self.disguises.paying = paying
+
     async def close(self) -> None:
         """Gives up every reservation and closes every connection, politely."""
         await self.holding.stop()
+        if self._paying is not None:
+            # What circuits say at their end is paid for as well.
+            for endpoint in [self.endpoint, *self.endpoints]:
+                for peer in list(endpoint.peers.values()):
+                    for session in [session for session in peer.sessions if session.via]:
+                        session.close()
+            await asyncio.sleep(0)
+            await self._paying.settle(_SETTLE_S)
+            self._paying.close()
         for held in list(self.held):
             await self.release(held)
         self.disguises.close()
