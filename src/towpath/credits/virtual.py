@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from towpath import addresses
-from towpath.errors import AddressError
-from towpath.settings.values import Size
-from towpath.signed import PEER_ID_PREFIX, key_of
+from towpath.settings.values import read_account_size
 
-__all__ = ["LEAST_DAYS", "MAX_EDGES", "Probed", "given_edges", "read_trust", "trusted"]
+__all__ = ["LEAST_DAYS", "MAX_EDGES", "Probed", "given_edges"]
 
 LEAST_DAYS: Final = 7.0
 MAX_EDGES: Final = 1000
-_SIZE: Final = Size(1, unlimited=False)
 
 
 class Probed(NamedTuple):
@@ -38,7 +34,7 @@ def given_edges(probed: Iterable[Probed], tier: int | None, trust: Sequence[str]
 
     `tier` is the free tier; None: it is unlimited, and nobody needs credit.
     """
-    edges = dict(trusted(trust))
+    edges = dict(read_account_size(entry) for entry in trust)
     networks: set[str] = set()
     for one in sorted(probed, key=lambda one: (-one.days, one.relay)):
         if tier is None or one.account is None or one.days < LEAST_DAYS or one.network in networks:
@@ -46,32 +42,3 @@ def given_edges(probed: Iterable[Probed], tier: int | None, trust: Sequence[str]
         networks.add(one.network)
         edges.setdefault(one.account, tier)
     return dict(list(edges.items())[:MAX_EDGES])
-
-
-def read_trust(text: object) -> str:
-    """An entry of `credits.trust`, `ACCOUNT=SIZE`, in its usual form; ValueError when it is none."""
-    if not isinstance(text, str):
-        raise TypeError(f"{text!r} is not ACCOUNT=SIZE")
-    account, size = _parts(text)
-    return f"{addresses.peer_id_to_text(PEER_ID_PREFIX + account)}={_SIZE.write(size)}"
-
-
-def trusted(entries: Sequence[str]) -> dict[bytes, int]:
-    """Accounts and bytes of entries that `read_trust` gave; of two for one account the later counts."""
-    return dict(_parts(entry) for entry in entries)
-
-
-def _parts(text: str) -> tuple[bytes, int]:
-    name, separator, size = text.strip().partition("=")
-    if not separator:
-        raise ValueError(f"{text!r} has no size; an entry is ACCOUNT=SIZE, as 12D3KooW…=10GiB")
-    try:
-        account = key_of(addresses.peer_id_to_bytes(name.strip()))
-    except AddressError as error:
-        raise ValueError(f"{name!r} is no account: {error}") from error
-    if account is None:
-        raise ValueError(f"{name!r} is no account, which is an Ed25519 key such as 12D3KooW…")
-    try:
-        return account, int(_SIZE.read(size))
-    except ValueError as error:
-        raise ValueError(f"{size!r} is no size: {error}") from error

@@ -92,6 +92,7 @@ class CreditsSettings(_Section, frozen=True):
     enforce: Literal["under_load", "always", "never"]
     free_tier: int | None
     free_tier_refill: float | None
+    trust: tuple[str, ...]
 
 
 class ClientSettings(_Section, frozen=True):

@@ -23,6 +23,7 @@ from towpath.settings.values import (
     Rate,
     Size,
     Time,
+    account_size,
     bootstrap_multiaddr,
     host_name,
     multiaddr,
@@ -165,6 +166,12 @@ _TABLE: Final = (
         later=True,
     ),
     Key("credits.free_tier_refill", Rate(0), _same("50MB/h"), "How fast that fills up again.", later=True),
+    Key(
+        "credits.trust",
+        ItemList(account_size, "accounts and sizes such as 12D3KooW…=10GiB"),
+        _same([]),
+        "Accounts that this relay owes so much without a receipt; used up, and back after a while, as any credit.",
+    ),
     Key(
         "client.use_volunteer_relays",
         _BOOL,

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from towpath import addresses
 from towpath.errors import AddressError
+from towpath.signed import PEER_ID_PREFIX, key_of
 
 __all__ = [
     "AUTO",
@@ -28,6 +29,7 @@ __all__ = [
     "Rate",
     "Size",
     "Time",
+    "account_size",
     "bootstrap_multiaddr",
     "format_rate",
     "format_size",
@@ -37,6 +39,7 @@ __all__ = [
     "peer_multiaddr",
     "peer_or_prefix",
     "prefix",
+    "read_account_size",
     "read_host_port",
 ]
 
@@ -441,6 +444,23 @@ def peer_or_prefix(text: object) -> str:
     if "/" in word or ":" in word or "." in word:
         return prefix(word)
     return addresses.peer_id_to_text(addresses.peer_id_to_bytes(word))
+
+
+def account_size(text: object) -> str:
+    """An account and a size, `ACCOUNT=SIZE`."""
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is not ACCOUNT=SIZE")
+    account, size = read_account_size(text)
+    return f"{addresses.peer_id_to_text(PEER_ID_PREFIX + account)}={format_size(size)}"
+
+
+def read_account_size(text: str) -> tuple[bytes, int]:
+    """The public key and the bytes of `ACCOUNT=SIZE`; ValueError otherwise."""
+    name, _, size = text.strip().partition("=")
+    account = key_of(addresses.peer_id_to_bytes(name.strip()))
+    if account is None:
+        raise ValueError(f"{name!r} is not an account, which begins with 12D3KooW")
+    return account, int(Size(1, unlimited=False).read(size))
 
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
