@@ -72,7 +72,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Challenge, st.binary(min_size=32, max_size=32)),
     st.builds(Account, records, st.none() | records),
     st.builds(Known, st.none() | receipts),
-    st.builds(Evidence, st.lists(duals, min_size=1, max_size=MAX_BROUGHT).map(tuple)),
+    st.builds(Evidence, st.lists(duals, min_size=1, max_size=MAX_BROUGHT).map(tuple), st.booleans()),
     st.builds(Standing, st.booleans(), amounts, perhaps(amounts)),
     st.builds(Due, st.integers(0, 2**24), amounts),
     st.builds(Receipt, receipts),

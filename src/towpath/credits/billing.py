@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from towpath.credits.account import AccountError, read_owned, read_proof
@@ -26,7 +26,6 @@ from towpath.credits.receipts import (
     day_of,
     fraud_proof,
     read,
-    read_dual,
 )
 from towpath.credits.turns import Turns
 from towpath.log import get_logger
@@ -71,14 +70,14 @@ _log = get_logger("credits")
 class Bringing(Protocol):
     """Who takes evidence."""
 
-    def __call__(self, account: bytes, receipts: list[Signed], owned: bytes | None, /) -> None:
-        """An account brought countersigned receipts, every signature checked; `owned`: the relay that is its own."""
+    def __call__(self, account: bytes, duals: list[bytes], /) -> None:
+        """An account brought what are to be countersigned receipts; no signature is checked yet."""
 
 
 class Tab:
     """What one client's stream has shown."""
 
-    __slots__ = ("bill", "brought", "nonce", "owned", "settling", "shown", "stream")
+    __slots__ = ("bill", "brought", "evidence", "nonce", "owned", "settling", "shown", "stream")
 
     def __init__(self, stream: ControlStream) -> None:
         self.stream = stream
@@ -87,6 +86,7 @@ class Tab:
         self.bill: Bill | None = None
         self.owned: bytes | None = None
         self.brought = 0
+        self.evidence: list[bytes] = []
         self.settling = False
 
     def send(self, message: Message) -> None:
@@ -208,7 +208,9 @@ class Billing:
             tab.brought += len(message.receipts)
             if tab.brought > MAX_EVIDENCE:
                 raise ControlProtocolError(f"more than {MAX_EVIDENCE} receipts as evidence")
-            self._check(tab, message.receipts)
+            tab.evidence += message.receipts
+            if not message.more:
+                self._do(tab, lambda: self._brought(tab))
         elif isinstance(message, Receipt):
             self._do(tab, lambda: self._take(tab, message.receipt))
         else:
@@ -259,14 +261,7 @@ class Billing:
 
     def _show(self, tab: Tab, message: Account) -> None:
         account = read_proof(message.proof, self._endpoint.peer_id, tab.peer_id, tab.nonce)
-        owned = message.owned
-        if owned is None:
-            self._open(tab, account)
-        else:
-            self._do(tab, lambda: self._open(tab, account, read_owned(owned, account)))
-
-    def _open(self, tab: Tab, account: bytes, owned: bytes | None = None) -> None:
-        tab.owned = owned
+        tab.owned = None if message.owned is None else read_owned(message.owned, account)
         bill = self._bills.get(account)
         if bill is None:
             bill = self._bills[account] = Bill(
@@ -290,16 +285,10 @@ class Billing:
         tab.send(Known(None if last is None else last.raw))
         _log.debug("account_shown", account=account.hex()[:12])
 
-    def _check(self, tab: Tab, receipts: Iterable[bytes]) -> None:
-        # Each in a turn of its own; who takes them gets what was good when the last is checked.
-        good: list[Signed] = []
-        for raw in receipts:
-            self._do(tab, lambda raw=raw: good.append(read_dual(raw)))  # type: ignore[misc]
-        self._do(tab, lambda: self._brought(tab, good))
-
-    def _brought(self, tab: Tab, good: list[Signed]) -> None:
+    def _brought(self, tab: Tab) -> None:
+        duals, tab.evidence = tab.evidence, []
         if tab.bill is not None and self._bring is not None:
-            self._bring(tab.bill.account, good, tab.owned)
+            self._bring(tab.bill.account, duals)
 
     # --- receipts ------------------------------------------------------------------------------
 

@@ -205,7 +205,8 @@ class Paying:
         stub.send(Account(proof, self._owned))
         brought = self._evidence(stub.relay_id)[: receipts.MAX_EVIDENCE]
         for at in range(0, len(brought), MAX_BROUGHT):
-            stub.send(Evidence(tuple(brought[at : at + MAX_BROUGHT])))
+            more = at + MAX_BROUGHT < len(brought)
+            stub.send(Evidence(tuple(brought[at : at + MAX_BROUGHT]), more))
 
     async def _go_on(self, stub: Stub, last: bytes | None) -> None:
         # A receipt may have been signed and never have come: then it is said again, the same total under the same seq.

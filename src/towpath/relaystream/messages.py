@@ -159,10 +159,12 @@ class Known(msgspec.Struct, frozen=True, tag_field="t", tag=18, omit_defaults=Tr
     """The newest receipt that it has of this account."""
 
 
-class Evidence(msgspec.Struct, frozen=True, tag_field="t", tag=19):
-    """Client to relay: what others owe, so that credit may flow. At most 64 on one stream."""
+class Evidence(msgspec.Struct, frozen=True, tag_field="t", tag=19, omit_defaults=True):
+    """Client to relay, behind ACCOUNT: what others owe, so that credit may flow. At most 64 receipts on one stream."""
 
     receipts: Annotated[tuple[_Dual, ...], msgspec.Meta(min_length=1, max_length=MAX_BROUGHT)]
+    more: bool = False
+    """Another part follows."""
 
 
 class Standing(msgspec.Struct, frozen=True, tag_field="t", tag=20, omit_defaults=True):
