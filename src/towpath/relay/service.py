@@ -26,6 +26,7 @@ from towpath.relaystream.relay import Facts, Quota, RelaySide
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
+    from towpath.credits.billing import Billing
     from towpath.events import EventHub
     from towpath.host.upload import UploadWatch
     from towpath.relay.queue_guard_task import Guard
@@ -41,6 +42,8 @@ _REST_S: Final = 30.0
 """How long the service sleeps at most: clocks are set and machines suspended meanwhile."""
 _DRAIN_S: Final = 0.5
 """How often a draining relay looks for circuits that were only under way: of their failing nobody is told."""
+_SETTLE_S: Final = 1.0
+"""What clients get to sign for the rest when the node ends."""
 _SAYS: Final = {
     State.OFF: "Not relaying",
     State.WAITING: "Waiting to relay",
@@ -104,6 +107,8 @@ class RelayService:
         self._side: RelaySide | None = None
         self.answers: Callable[[str], Answers] | None = None
         """What answers look-ups from an IP address, and takes clients' records; to be set before `start`."""
+        self.billing: Billing | None = None
+        """Who asks senders for receipts; to be set before `start`."""
         self.on_state: Callable[[], None] = lambda: None
         """Called behind each change of the state, for who else goes by it."""
         self._guard: Guard | None = None
@@ -152,6 +157,8 @@ class RelayService:
         while self._position.state is State.DRAINING:
             self._changed.clear()
             await self._changed.wait()
+        if self.billing is not None:
+            await self.billing.settle(_SETTLE_S)
 
     def end(self) -> None:
         """Ends relaying at once, circuits and all, for good."""
@@ -247,7 +254,10 @@ class RelayService:
 
     def _offer(self) -> None:
         if self._endpoint.relay is None:
-            self._spending.follow(self._endpoint.start_relaying(self._policy))
+            relay = self._endpoint.start_relaying(self._policy)
+            self._spending.follow(relay)
+            if self.billing is not None:
+                self.billing.follow(relay)
             hasten()
         else:
             self._endpoint.offer_relaying(True)
@@ -260,6 +270,8 @@ class RelayService:
             return
         self._endpoint.stop_relaying()
         self._spending.follow(None)
+        if self.billing is not None:
+            self.billing.follow(None)
         if self._side is not None and self._position.state is State.OFF:
             self._side.close()
             self._side = None
@@ -274,7 +286,7 @@ class RelayService:
             self._side.close()
             self._side = None
         elif not off and self._side is None:
-            self._side = RelaySide(self._endpoint, self._facts, answers=self.answers)
+            self._side = RelaySide(self._endpoint, self._facts, answers=self.answers, billing=self.billing)
             self._admit_by(self._effective.relay)
         if self._side is not None:
             self._side.allowance()
