@@ -214,6 +214,8 @@ class Candidate(msgspec.Struct, frozen=True):
     seen_at: float = 0.0
     """When a source last told of it."""
     walk: float | None = None
+    fraud: bool = False
+    """Did its account sign two receipts that contradict each other? It is proven, as gossip says nothing else."""
 
     @property
     def text(self) -> str:

@@ -25,7 +25,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from towpath.addresses import peer_id_to_text
 from towpath.discovery.cache import Kept, load, save
-from towpath.discovery.candidates import MAX_ADDRESSES, SOURCES, Candidate, Found, Measured, Outcome, blamed, noted
+from towpath.discovery.candidates import (
+    MAX_ADDRESSES,
+    SOURCES,
+    Candidate,
+    Found,
+    Measured,
+    Outcome,
+    blamed,
+    noted,
+    rest_left,
+)
 from towpath.discovery.selection import NOTHING, Avoiding, Ranked, rank, usable
 from towpath.errors import TowpathError
 from towpath.log import get_logger
@@ -103,6 +113,8 @@ class Finder:
     ) -> None:
         self.walks: Callable[[], Mapping[bytes, float]] = dict
         """The standing of relays' accounts by others' receipts, 0…100; empty while there are none."""
+        self.fraudulent: Callable[[bytes], bool] = lambda account: False
+        """Was it proven that this account signed two receipts that contradict each other?"""
         self._sources = list(sources)
         self._store = store
         self._probe = probe
@@ -171,7 +183,7 @@ class Finder:
     def candidate(self, relay_id: bytes) -> Candidate | None:
         """What is known of one relay."""
         entry = self._known.get(relay_id)
-        return None if entry is None else _candidate(entry, self._bootstrap(), self.walks())
+        return None if entry is None else self._candidate(entry, self._bootstrap(), self.walks())
 
     def take(self, found: Found) -> None:
         """Hears of a relay. Sources that are told of relays at any time call this; a search does it by itself."""
@@ -207,6 +219,23 @@ class Finder:
                 if other != relay_id and now - at <= _BLAME_S and (unsure := self._known.get(other)) is not None:
                     unsure.own = blamed(unsure.own)
             self._unsure.clear()
+
+    async def measure(self, most: int) -> None:
+        """Asks so many of the relays that are known whether they are there, those first that are known for longest."""
+        if self._probe is None or self._closed:
+            return
+        now = self._clock()
+        known = [one for one in self._candidates() if one.addresses and rest_left(one.own, now) == 0]
+        known.sort(key=lambda one: (-one.own.up_s, one.seen_at))
+        for one in known[:most]:
+            if one.relay_id not in self._probing:
+                self._start_probe(self._measure(self._probe, one), one.relay_id)
+        if self._probing:
+            await asyncio.wait(list(self._probing.values()))
+
+    def candidates(self) -> list[Candidate]:
+        """What is known of all relays, in no order."""
+        return self._candidates()
 
     # --- telling -------------------------------------------------------------------------------
 
@@ -250,8 +279,17 @@ class Finder:
     def _candidates(self) -> list[Candidate]:
         bootstrap = self._bootstrap()
         walks = self.walks()
-        found = [_candidate(entry, bootstrap, walks) for entry in self._known.values()]
+        found = [self._candidate(entry, bootstrap, walks) for entry in self._known.values()]
         return found if self._volunteers() else [one for one in found if one.source == "bootstrap"]
+
+    def _candidate(self, entry: _Entry, bootstrap: Collection[bytes], walks: Mapping[bytes, float]) -> Candidate:
+        source = "bootstrap" if entry.relay_id in bootstrap else entry.source
+        said = entry.advertisement
+        account = None if said is None else said.account
+        # Where there are such scores, a relay gains nothing by not saying which account is its own.
+        walk = None if not walks else 0.0 if account is None else walks.get(account, 0.0)
+        fraud = account is not None and self.fraudulent(account)
+        return Candidate(entry.relay_id, entry.all_addresses(), source, said, entry.own, entry.seen_at, walk, fraud)
 
     def _usable(self, avoiding: Avoiding) -> int:
         # Volunteers, unless only bootstrap relays may be used.
@@ -426,15 +464,6 @@ class _Entry:
     def all_addresses(self) -> tuple[str, ...]:
         told = (text for source in SOURCES for text in self.addresses.get(source, ()))
         return tuple(dict.fromkeys(told))[:MAX_ADDRESSES]
-
-
-def _candidate(entry: _Entry, bootstrap: Collection[bytes], walks: Mapping[bytes, float]) -> Candidate:
-    source = "bootstrap" if entry.relay_id in bootstrap else entry.source
-    said = entry.advertisement
-    account = None if said is None else said.account
-    # Where there are such scores, a relay gains nothing by not saying which account is its own.
-    walk = None if not walks else 0.0 if account is None else walks.get(account, 0.0)
-    return Candidate(entry.relay_id, entry.all_addresses(), source, said, entry.own, entry.seen_at, walk)
 
 
 def _row(one: Ranked, state: str, reasons: list[str]) -> dict[str, Any]:

@@ -185,6 +185,8 @@ def _bucket(own: Measured) -> float:
 
 
 def _standing(candidate: Candidate, latency_ms: float | None) -> float:
+    if candidate.fraud:
+        return 0.0
     own = candidate.own
     return ranking(score(own.uptime, own.successful, own.failed, latency_ms), candidate.walk)
 
@@ -246,6 +248,8 @@ def _against(candidate: Candidate, avoiding: Avoiding) -> list[str]:
     advertisement = candidate.advertisement
     if advertisement is not None and advertisement.withdrawn:
         told.append("it says that it relays no more")
+    if candidate.fraud:
+        told.append("its account signed two receipts that contradict each other")
     return told
 
 
