@@ -1,4 +1,4 @@
-"""Our DHT beside js-libp2p's: records and providers that only a js server holds."""
+"""Our DHT beside go-libp2p's and js-libp2p's: records and providers that only a server of theirs holds."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ from .process import Peer
 pytestmark = pytest.mark.timeout(1800)  # the first test of a language builds its peer; single waits are far shorter
 
 
-async def test_what_a_js_server_keeps_for_us_is_found(need: Callable[..., None]) -> None:
-    need("js")
-    node, program = peer_command("js")
-    with Peer("js kad", [node, str(Path(program).with_name("kad.js")), KAD]) as js:
-        ready = js.wait("ready")
-        js_id = addresses.peer_id_to_bytes(ready["peer_id"])
+def server(language: str) -> list[str]:
+    """The command of a server of our DHT."""
+    if language == "js":
+        node, program = peer_command("js")
+        return [node, str(Path(program).with_name("kad.js")), KAD]
+    return [*peer_command("go"), "dht", "--listen", "127.0.0.1", "--kad", KAD.removesuffix("/kad/1.0.0")]
+
+
+@pytest.mark.parametrize("language", ["go", "js"])
+async def test_what_a_server_of_another_library_keeps_for_us_is_found(need: Callable[..., None], language: str) -> None:
+    need(language)
+    with Peer(f"{language} kad", server(language)) as other:
+        ready = other.wait("ready")
+        its_id = addresses.peer_id_to_bytes(ready["peer_id"])
         at = next(text for text in ready["addrs"] if "127.0.0.1" in text)
         async with reactors() as reactor, speaker(reactor, serve=False) as writer:
             await joined(writer, at)
@@ -38,8 +46,8 @@ async def test_what_a_js_server_keeps_for_us_is_found(need: Callable[..., None])
                 await joined(reader, at)
                 assert await reader.dht.get(key) == raw
                 assert [peer for peer, _ in await reader.dht.providers(shard_key(5))] == [provider.endpoint.peer_id]
-                assert js_id in {contact.peer_id for contact in reader.dht._known}
-                # js found that the provider serves, and names it to others.
+                assert its_id in {contact.peer_id for contact in reader.dht._known}
+                # It found that the provider serves, and names it to others.
                 assert await reader.dht.find_peer(provider.endpoint.peer_id) == provider.endpoint.addresses
 
 

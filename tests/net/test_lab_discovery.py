@@ -1,5 +1,6 @@
 """Finding each other without a centre: from one bootstrap address to a friend's id, through volunteers that the DHT
-names; and then without the bootstrap relay, too, from memory or through a neighbour."""
+names; and then without the bootstrap relay, too, from memory or through a neighbour. Some of the DHT's servers are
+go-libp2p's."""
 
 import contextlib
 import statistics
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.lab import Host, Lab, Line, RunningNode, Silent, World, eventually, light
+from tests.interop.build import ToolMissing, peer_command
+from tests.net.lab import Host, Lab, Line, Program, RunningNode, Silent, World, eventually, light
+from tests.tools import missing
 
 MEDIAN_S = 3.0
 WORST_S = 10.0
@@ -19,6 +22,8 @@ FAR = Line(delay_s=0.05)
 CONFIRMED_S = 60.0
 HELD_S = 60.0
 IN_WORLD = {"discovery.mdns": "false"}
+
+pytestmark = pytest.mark.timeout(1800)  # the first test builds the go peer; single waits are far shorter
 
 
 @dataclass
@@ -59,13 +64,28 @@ class Network:
 
 
 @contextlib.contextmanager
-def network(directory: Path, volunteers: int, line: Line) -> Iterator[Network]:
+def network(directory: Path, volunteers: int, strangers: int, line: Line) -> Iterator[Network]:
+    """So many volunteers, and servers of the DHT that are go-libp2p's."""
+    try:
+        peer = peer_command("go")
+    except ToolMissing as error:
+        missing(str(error))
     with Lab() as lab:
         world = World(lab)
         # Nobody could tell the first one whether it can be reached.
         host = world.host("bootstrap", line)
         announced = {"network.announce": f"/ip4/{host.address}/tcp/4001"}
         first = RunningNode(host, directory / "bootstrap", mode="dedicated", settings=IN_WORLD | announced)
+        servers = [
+            Program(
+                there := world.host(f"go{k}", line),
+                [*peer, "dht", "--listen", there.address, "--kad", "/towpath", "--discover", first.address],
+                directory / f"go{k}.log",
+            )
+            for k in range(strangers)
+        ]
+        for server in servers:
+            server.next("ready", timeout=CONFIRMED_S)
         others = [
             RunningNode(
                 world.host(f"volunteer{k}", line),
@@ -81,6 +101,13 @@ def network(directory: Path, volunteers: int, line: Line) -> Iterator[Network]:
             node.wait()
         for node in others:
             eventually("a volunteer's reachability confirmed", lambda: _reachable(node), CONFIRMED_S)  # noqa: B023
+        # They are members like any other: they know the bootstrap relay and volunteers.
+        for server in servers:
+            eventually(
+                "a server of another library knows volunteers",
+                lambda: any(said.get("peers", 0) > volunteers // 2 for said in server.said),  # noqa: B023
+                CONFIRMED_S,
+            )
         yield Network(world, directory, line, first, others)
 
 
@@ -97,7 +124,7 @@ def _reachable(node: RunningNode) -> bool:
 
 @pytest.mark.parametrize("afterwards", ["remembered", pytest.param("asked-next-door", marks=pytest.mark.full)])
 def test_a_friend_is_found_by_id_with_and_without_the_bootstrap_relay(tmp_path: Path, afterwards: str) -> None:
-    with network(tmp_path, 4, Line()) as net:
+    with network(tmp_path, 4, 1, Line()) as net:
         home, carol = net.world.home("bob"), net.world.home("carol", "random").host("c")
         bob, newcomer = home.host("b"), home.host("x")
         friend = net.client(carol, "carol")
@@ -118,9 +145,8 @@ def test_a_friend_is_found_by_id_with_and_without_the_bootstrap_relay(tmp_path: 
 
 
 @pytest.mark.full
-@pytest.mark.timeout(900)
 def test_thirty_strangers_find_a_friend_among_twelve_far_volunteers(tmp_path: Path) -> None:
-    with network(tmp_path, 12, FAR) as net:
+    with network(tmp_path, 12, 3, FAR) as net:
         home, carol = net.world.home("bob", line=FAR), net.world.home("carol", "random", FAR).host("c")
         friend = net.client(carol, "carol")
         eventually("a reservation at a volunteer", lambda: holding(net, friend), HELD_S)

@@ -1,5 +1,4 @@
-// Finding relays without being told any: libp2p's AutoRelay, fed with peers that a walk through the DHT meets.
-// The walk speaks Kademlia's FIND_NODE and nothing else of it, which is all that looking for relays needs.
+// Finding relays without being told any: libp2p's AutoRelay, fed with the peers that go-libp2p-kad-dht meets.
 package main
 
 import (
@@ -13,28 +12,19 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
-	"github.com/libp2p/go-msgio"
-	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
-const (
-	findNode     = 4
-	mostAsked    = 64
-	askPatience  = 10 * time.Second
-	largestReply = 1 << 18
-	relayTag     = "autorelay" // what AutoRelay protects the connections to its relays with
-)
+const relayTag = "autorelay" // what AutoRelay protects the connections to its relays with
 
 // discovery is AutoRelay's source of peers and its observer.
 type discovery struct {
 	autorelay.MetricsTracer
-	kad      protocol.ID
+	kad      string
 	start    []peer.AddrInfo
-	host     host.Host     // set before ready is closed
+	host     host.Host // set, as is table, before ready is closed
+	table    *table
 	ready    chan struct{} // closed when there is a host
 	reserved chan struct{}
 }
@@ -42,7 +32,7 @@ type discovery struct {
 func newDiscovery(kadPrefix string, bootstrap []string) (*discovery, error) {
 	d := &discovery{
 		MetricsTracer: autorelay.NewMetricsTracer(autorelay.WithRegisterer(prometheus.NewRegistry())),
-		kad:           protocol.ID(kadPrefix + "/kad/1.0.0"),
+		kad:           kadPrefix,
 		ready:         make(chan struct{}),
 		reserved:      make(chan struct{}, 1),
 	}
@@ -71,9 +61,12 @@ func (d *discovery) options() []libp2p.Option {
 	}
 }
 
-func (d *discovery) begin(h host.Host) {
+func (d *discovery) begin(ctx context.Context, h host.Host) error {
 	d.host = h
+	var err error
+	d.table, err = join(ctx, h, d.kad, false, d.start)
 	close(d.ready)
+	return err
 }
 
 // ReservationRequestFinished is called by AutoRelay.
@@ -104,7 +97,7 @@ func (d *discovery) relay(ctx context.Context) (peer.ID, []string, error) {
 	return "", nil, errors.New("the relay that AutoRelay reserved at is gone")
 }
 
-// peers is an autorelay.PeerSource: those to begin with, and whoever they and their neighbours know.
+// peers is an autorelay.PeerSource: those to begin with, and those that the DHT names for random keys.
 func (d *discovery) peers(ctx context.Context, most int) <-chan peer.AddrInfo {
 	found := make(chan peer.AddrInfo, most)
 	go func() {
@@ -115,117 +108,33 @@ func (d *discovery) peers(ctx context.Context, most int) <-chan peer.AddrInfo {
 			return
 		}
 		seen := map[peer.ID]bool{d.host.ID(): true}
-		queue := d.start
-		for asked := 0; len(queue) > 0 && asked < mostAsked && ctx.Err() == nil; {
-			next := queue[0]
-			queue = queue[1:]
-			if seen[next.ID] {
-				continue
+		tell := func(some []peer.AddrInfo) {
+			for _, one := range some {
+				if len(found) < most && !seen[one.ID] {
+					seen[one.ID] = true
+					found <- one
+				}
 			}
-			seen[next.ID] = true
-			select {
-			case found <- next:
-			default: // as many as were asked for
-				return
-			}
-			closer, err := d.ask(ctx, next)
-			asked++
-			if err == nil {
-				queue = append(queue, closer...)
+		}
+		tell(d.start)
+		if d.table == nil {
+			return
+		}
+		if closest, err := d.table.GetClosestPeers(ctx, rand.Text()); err == nil {
+			for _, id := range closest {
+				tell([]peer.AddrInfo{d.host.Peerstore().PeerInfo(id)})
 			}
 		}
 	}()
 	return found
 }
 
-// ask sends FIND_NODE for a random key.
-func (d *discovery) ask(ctx context.Context, to peer.AddrInfo) ([]peer.AddrInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
-	defer cancel()
-	if err := d.host.Connect(ctx, to); err != nil {
-		return nil, err
-	}
-	s, err := d.host.NewStream(ctx, to.ID, d.kad)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	if err := s.SetDeadline(time.Now().Add(askPatience)); err != nil {
-		return nil, err
-	}
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return nil, err
-	}
-	request := protowire.AppendTag(nil, 1, protowire.VarintType)
-	request = protowire.AppendVarint(request, findNode)
-	request = protowire.AppendTag(request, 2, protowire.BytesType)
-	request = protowire.AppendBytes(request, key)
-	if err := msgio.NewVarintWriter(s).WriteMsg(request); err != nil {
-		return nil, err
-	}
-	reply, err := msgio.NewVarintReaderSize(s, largestReply).ReadMsg()
-	if err != nil {
-		return nil, err
-	}
-	return closerPeers(reply)
-}
-
-// closerPeers reads field 8 of a Kademlia message: peers with an id (1) and addresses (2).
-func closerPeers(message []byte) ([]peer.AddrInfo, error) {
-	var peers []peer.AddrInfo
-	err := each(message, func(field protowire.Number, value []byte) {
-		if field != 8 {
-			return
-		}
-		var one peer.AddrInfo
-		err := each(value, func(field protowire.Number, value []byte) {
-			switch field {
-			case 1:
-				one.ID, _ = peer.IDFromBytes(value)
-			case 2:
-				if a, err := ma.NewMultiaddrBytes(value); err == nil {
-					one.Addrs = append(one.Addrs, a)
-				}
-			}
-		})
-		if err == nil && one.ID != "" && len(one.Addrs) > 0 {
-			peers = append(peers, one)
-		}
-	})
-	return peers, err
-}
-
-// each calls with every field of a protobuf message that holds bytes.
-func each(message []byte, call func(protowire.Number, []byte)) error {
-	for len(message) > 0 {
-		field, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		message = message[n:]
-		if kind == protowire.BytesType {
-			value, n := protowire.ConsumeBytes(message)
-			if n < 0 {
-				return protowire.ParseError(n)
-			}
-			call(field, value)
-			message = message[n:]
-			continue
-		}
-		n = protowire.ConsumeFieldValue(field, kind, message)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		message = message[n:]
-	}
-	return nil
-}
-
 func runDiscovering(ctx context.Context, h host.Host, d *discovery) error {
 	serveTestProtocols(h)
 	announce(h)
-	d.begin(h)
+	if err := d.begin(ctx, h); err != nil {
+		return err
+	}
 	id, addrs, err := d.relay(ctx)
 	if err != nil {
 		return err

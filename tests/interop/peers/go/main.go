@@ -308,7 +308,7 @@ func runDialer(ctx context.Context, h host.Host, targetAddr, seed string, size i
 
 func run() error {
 	if len(os.Args) < 2 {
-		return errors.New("usage: peer relay|listener|dialer|autonat [options]")
+		return errors.New("usage: peer relay|listener|dialer|dht|autonat [options]")
 	}
 	role := os.Args[1]
 	flags := flag.NewFlagSet(role, flag.ContinueOnError)
@@ -331,7 +331,7 @@ func run() error {
 		return err
 	}
 	var more []libp2p.Option
-	if len(discover) > 0 {
+	if len(discover) > 0 && role == "listener" {
 		more = finding.options()
 	}
 	h, err := newHost(*listen, role == "relay", more...)
@@ -355,6 +355,8 @@ func run() error {
 		} else {
 			err = runListener(ctx, h, *relayAddr)
 		}
+	case "dht":
+		err = runServer(ctx, h, finding.kad, finding.start)
 	case "autonat":
 		err = runAutonat(ctx, h, *target, *about)
 	case "dialer":
