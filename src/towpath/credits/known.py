@@ -313,7 +313,8 @@ def _payers(dual: bytes) -> bytes:
 
 
 def _worth_on(row: Row, today: int) -> int:
-    return int(decayed(row.cum_bytes, row.day * DAY_S, today * DAY_S))
+    # One of tomorrow, by another's clock, counts when it is tomorrow: what was used must not fade earlier than it.
+    return 0 if row.day > today else int(decayed(row.cum_bytes, row.day * DAY_S, today * DAY_S))
 
 
 def _worth(graph: Graph, own: bytes) -> dict[Ends, float]:
