@@ -41,6 +41,7 @@ CONTRACT = {
     "credits.free_tier": (2**30,) * 3,
     "credits.free_tier_refill": (50e6 / 3600,) * 3,
     "credits.trust": ((),) * 3,
+    "credits.share_digest": (False, False, False),
     "client.use_volunteer_relays": (True, True, True),
     "client.hide_ip": (True, True, True),
     "client.allow_direct": ("ask",) * 3,

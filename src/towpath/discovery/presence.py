@@ -62,6 +62,10 @@ class DhtSlot:
         """See Dht."""
         return await self._there().get(key)
 
+    async def gossip(self, message: bytes) -> int | None:
+        """See Dht; None: it went nowhere."""
+        return await self._there().gossip(message) if self.dht is not None else None
+
     async def providers(self, key: bytes, most: int) -> list[tuple[bytes, list[bytes]]]:
         """See Dht."""
         return await self._there().providers(key, most)
@@ -120,6 +124,8 @@ class Presence:
         self.answers = KeptAnswers(InDht(self.slot), self.held, lambda: self.advertiser.raw)
         self.neighbours = KeptAnswers(for_neighbours, self.held, lambda: self.advertiser.raw)
         """Kept apart, so that nobody else is told what neighbours asked for."""
+        self.heard: Callable[[bytes, bytes], None] = lambda data, neighbour: None
+        """Called with each message that the gossip brings."""
         self._endpoint = endpoint
         self._store = store
         self._wanted = wanted
@@ -193,7 +199,15 @@ class Presence:
             cache = None
             with contextlib.suppress(ValueError):
                 cache = bytes.fromhex(kept) if isinstance(kept, str) else None
-            dht = Dht(self._endpoint, dial=self._dial, serve=True, public=wanted.public, cache=cache, told=self._told)
+            dht = Dht(
+                self._endpoint,
+                dial=self._dial,
+                serve=True,
+                public=wanted.public,
+                heard=lambda data, neighbour: self.heard(data, neighbour),
+                cache=cache,
+                told=self._told,
+            )
             try:
                 await dht.start()
             except OSError as error:

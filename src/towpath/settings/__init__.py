@@ -93,6 +93,7 @@ class CreditsSettings(_Section, frozen=True):
     free_tier: int | None
     free_tier_refill: float | None
     trust: tuple[str, ...]
+    share_digest: bool
 
 
 class ClientSettings(_Section, frozen=True):

@@ -173,6 +173,12 @@ _TABLE: Final = (
         "Accounts that this relay owes so much without a receipt; used up, and back after a while, as any credit.",
     ),
     Key(
+        "credits.share_digest",
+        _BOOL,
+        _same(False),
+        "Tell others, a day late and in powers of two, which relays one's account paid. Others must reach the node.",
+    ),
+    Key(
         "client.use_volunteer_relays",
         _BOOL,
         _same(True),
