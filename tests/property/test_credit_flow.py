@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -167,3 +169,54 @@ def test_walks_share_one_whole_among_those_that_receipts_lead_to(edges: Edges, s
     points = walks.points(shares)
     assert points.keys() == shares.keys()
     assert not points or max(points.values()) == pytest.approx(100)
+
+
+def least_time(work: Callable[[], object]) -> float:
+    """Seconds of processor time, the least of a few tries."""
+    times = []
+    for _ in range(5):
+        began = time.thread_time()
+        work()
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
+def crossing(rng: random.Random, first: int, last: int) -> Edges:
+    """Every one of some nodes owes every one of some others: nearly 10,000 edges, all of them on the way."""
+    edges = {(SOURCE, 2 + x): rng.randrange(2**first) for x in range(99)}
+    edges |= {(1000 + y, SINK): rng.randrange(2**first) for y in range(99)}
+    return edges | {(2 + x, 1000 + y): rng.randrange(2**last) for x in range(99) for y in range(99)}
+
+
+def scattered(rng: random.Random) -> Edges:
+    edges = {(SOURCE, 2 + x): rng.randrange(2**30) for x in range(1000)}
+    edges |= {(5000 + y, SINK): rng.randrange(2**30) for y in range(1000)}
+    return edges | {(2 + rng.randrange(1000), 5000 + rng.randrange(1000)): 2 ** rng.randrange(30) for _ in range(8000)}
+
+
+def chained() -> Edges:
+    """One long way on which everything but the end must be sent back."""
+    edges = {(SOURCE, 2 + n): 1 for n in range(2500)} | {(5000 + n, SINK): 1 for n in range(2500)}
+    edges |= {(2 + n, 5000 + n): 1 for n in range(2500)}
+    return edges | {(2 + n, 5000 + (n + 1) % 2500): 1 for n in range(2500)}
+
+
+@pytest.mark.parametrize("shape", ["plenty", "tight", "loose", "scattered", "chained"])
+def test_ten_thousand_edges_take_little_more_than_to_write_them_down(shape: str) -> None:
+    """The bound is 50 ms where adding the edges takes 10; as a ratio it holds on any machine."""
+    rng = random.Random(1)
+    edges = {
+        "plenty": lambda: crossing(rng, 34, 30),
+        "tight": lambda: crossing(rng, 36, 30),
+        "loose": lambda: crossing(rng, 30, 34),
+        "scattered": lambda: scattered(rng),
+        "chained": chained,
+    }[shape]()
+    writing = least_time(lambda: graph_of(edges))
+    graph = graph_of(edges)
+    flow = least_time(lambda: graph.credit(node(SOURCE), node(SINK)))
+    walking = least_time(lambda: walks.rank(graph, node(SOURCE), random.Random(1)))
+    print(f"{len(edges)} edges {writing * 1e3:.1f} ms, credit {flow * 1e3:.1f} ms, walks {walking * 1e3:.1f} ms")
+    assert 9900 <= len(edges) <= 10_001
+    assert flow <= 5 * writing
+    assert walking <= 5 * writing
