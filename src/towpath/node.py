@@ -30,6 +30,7 @@ from towpath.live_settings import NEXT_START, LiveSettings, differing
 from towpath.log import get_logger
 from towpath.reachability import Reachability
 from towpath.relay.service import RelayService
+from towpath.reputation.composition import Reputation
 from towpath.settings import RelayMode, Settings
 from towpath.store import Store
 from towpath.stream import Stream
@@ -102,6 +103,7 @@ class Node:
         self._discovery = Discovery(now, self.store, self.events, self._reactor, relay, peer_key, throw_away)
         self._client = ClientService(self._peer, throw_away, now, self._discovery.guide, self.events, self._spawn)
         self._handlers.serve_on(self._peer)
+        self.reputation = Reputation(now, self.store, self._discovery, self._relay)
         self._listeners = Listeners(self._relay, self.relay_id)
         self._reachability = Reachability(
             self._relay, self.settings, lambda: self._listeners.addresses, self.events.publish, secret=relay_key.seed
@@ -116,6 +118,7 @@ class Node:
             await self._service.start()
             await self._reachability.start()
             self._discovery.start()
+            self.reputation.start()
             self._hold_or_not()
         except BaseException:
             await self.close()
@@ -149,6 +152,7 @@ class Node:
         self._closed = True
         try:
             await self._client.close()
+            await self.reputation.stop()
             await self._discovery.close()
             await self._reachability.stop()
             self._service.end()
@@ -164,6 +168,7 @@ class Node:
         finally:
             self._service.end()
             await self._client.holding.stop()
+            await self.reputation.stop()
             await self._discovery.close()
             for endpoint in (*self._throw_away, self._peer, self._relay):
                 endpoint.close()
@@ -490,8 +495,7 @@ class Node:
             "circuit_addresses": self.circuit_addresses,
             "reachability": str(self._reachability.state),
             "reachability_why": self._reachability.sentence,
-            "reputation": None,
-            "stars": None,
+            **self.reputation.status(),
             "credits": {"earned": 0, "spent": 0, "balance": 0},
             "client": self._client.status(),
             "discovery": self._discovery.status(),

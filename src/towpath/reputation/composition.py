@@ -25,6 +25,7 @@ from towpath.reputation.sources import Sources
 from towpath.reputation.sustaining import Indicator, Room, self_sustaining
 
 if TYPE_CHECKING:
+    from towpath._native.endpoint import Endpoint
     from towpath.credits.virtual import Probed
     from towpath.discovery.candidates import Candidate
     from towpath.discovery.composition import Discovery
@@ -79,15 +80,14 @@ NO_RECEIPTS: Final[Receipts] = _NoReceipts()
 
 
 class Reputation:
-    """Of the relay with the id `relay`. `relayed_by_me(peer)` are the bytes that it carried for a peer lately."""
+    """Of the relay that is, or would be, at `relay`."""
 
     def __init__(
         self,
         settings: Callable[[], Settings],
         store: Store,
         discovery: Discovery,
-        relay: bytes,
-        relayed_by_me: Callable[[bytes], int] = lambda peer: 0,
+        relay: Endpoint,
     ) -> None:
         self.receipts: Receipts = NO_RECEIPTS
         self.account: Identity | None = None
@@ -97,8 +97,8 @@ class Reputation:
         self._settings = settings
         self._store = store
         self._discovery = discovery
-        self._relay = relay
-        self._relayed_by_me = relayed_by_me
+        self._endpoint = relay
+        self._relay = relay.peer_id
         self._claims = Claims(store, time.time())
         self._sources = Sources(store)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -277,9 +277,10 @@ class Reputation:
         }
 
     def _stats(self, peer_id: bytes, worth: int | None) -> dict[str, Any]:
+        relay = self._endpoint.relay
         stats = PeerStats(
             bytes_relayed_for_me=self.receipts.relayed_for_me(peer_id),
-            bytes_relayed_by_me=self._relayed_by_me(peer_id),
+            bytes_relayed_by_me=0 if relay is None else relay.peer_totals().get(peer_id, [0, 0])[0],
             reputation=worth,
         )
         return {
