@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from towpath._native.purse import Purse
 from towpath.credits.receipts import (
     COUNTERSIGN_EVERY,
-    UNSIGNED_STEPS,
     Receipt,
     Signed,
     conflict,
     step,
+    unsigned_allowed,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Bill:
     def _allow(self, covered: int = 0) -> None:
         one = step(self.paid)
         signed = self.purse.signed + covered
-        self.purse.allow(signed, signed + one, signed + max(one, UNSIGNED_STEPS * one - self.debt))
+        self.purse.allow(signed, signed + one, signed + unsigned_allowed(self.paid, self.debt))
 
     def _day(self, number: int) -> _Day:
         found = self._days.get(number)

@@ -122,9 +122,12 @@ def step(already_paid: int) -> int:
     return min(max(MIN_STEP, already_paid // 64), MAX_STEP)
 
 
-def unsigned_allowed(already_paid: int) -> int:
-    """Bytes that a relay carries for such an account without a signature."""
-    return UNSIGNED_STEPS * step(already_paid)
+def unsigned_allowed(already_paid: int, debt: int = 0) -> int:
+    """Bytes that a relay carries for such an account without a signature, on top of what it still owes for connections
+    that are over: those make it smaller, down to one step.
+    """
+    one = step(already_paid)
+    return max(one, UNSIGNED_STEPS * one - debt)
 
 
 def newer(a: Receipt, b: Receipt) -> bool:
