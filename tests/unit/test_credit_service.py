@@ -191,10 +191,15 @@ async def test_two_receipts_of_one_number_are_a_proof_and_the_liars_receipts_cou
     assert await node.known(2) == 0
 
 
-async def test_evidence_is_taken_only_so_often(node: Node) -> None:
-    taken = sum(node.credit.bring(account(9), [b"x"]) for _ in range(500))
-    assert credit_service.BRINGS_AT_ONCE <= taken < 200
+async def test_evidence_waits_its_turn_and_only_so_much_of_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credit_service, "BRINGS_PER_S", 1000.0)
+    taken = sum(node.credit.bring(account(number), [b"x", b"y"]) for number in range(2, 500))
+    assert taken == credit_service.BRINGS_WAITING
+    # Who shows more before it was looked at is looked at once.
+    assert node.credit.bring(account(2), [dual(1, 2, MIB)])
     await node.settled()
+    assert (node.credit.brought, node.credit.refused) == (1, 2 * taken - 2)
+    assert node.credit.restarts == 0
 
 
 async def test_walks_rank_whom_receipts_lead_to_once_there_are_others(node: Node) -> None:

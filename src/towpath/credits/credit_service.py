@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -63,7 +63,9 @@ ACCOUNTS: Final = 4096
 """Whose credit is remembered."""
 BRINGS_PER_S: Final = 5.0
 BRINGS_AT_ONCE: Final = 20
-"""Evidence that is taken from all together: checking 64 receipts takes the process some 10 ms."""
+"""Evidence that is checked, of all together: 64 receipts take the process some 15 ms."""
+BRINGS_WAITING: Final = 100
+"""Accounts whose evidence waits for that, some 28 KiB each."""
 LIARS: Final = 1000
 _STOP_S: Final = 1.0
 _WEIGHING: Final = "credit.weighing"
@@ -127,8 +129,9 @@ class Credit:
         self._given_at = -STALE_S
         self._nothing_at = -STALE_S
         self._brings = (float(BRINGS_AT_ONCE), self._loop.time())
-        self._shown: deque[tuple[bytes, list[bytes]]] = deque(maxlen=BRINGS_AT_ONCE)
-        """Evidence that waits for the process to start."""
+        self._shown: OrderedDict[bytes, list[bytes]] = OrderedDict()
+        """Evidence that waits to be checked."""
+        self._showing: asyncio.TimerHandle | None = None
         self._liars = OrderedDict.fromkeys(bytes.fromhex(one) for one in store.get(_LIARS, []))
         self._process: ChildProcess[FromNode, FromChild] | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -150,6 +153,7 @@ class Credit:
 
     async def stop(self) -> None:
         """Ends the process, when it has counted what was used."""
+        self._shown.clear()
         if self._process is not None and self._questions:
             try:
                 async with asyncio.timeout(_STOP_S):
@@ -157,8 +161,9 @@ class Credit:
             except TimeoutError:
                 _log.warning("credit.stopped_early", note="what was used in the last second may be counted as credit")
         self._stopped = True
-        if self._idle is not None:
-            self._idle.cancel()
+        for timer in (self._idle, self._showing):
+            if timer is not None:
+                timer.cancel()
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
@@ -204,22 +209,40 @@ class Credit:
             self._say_of(self._own, Bring(self._number(), self._own, [signed.dual], self._clock()))
 
     def bring(self, account: bytes, duals: Iterable[bytes]) -> bool:
-        """Takes the countersigned receipts that an account shows, as they came; False when there is no time for it now.
+        """Takes the countersigned receipts that an account shows, as they came; False: there is no time, or no use.
 
         What is wrong with them, and whether they are of any use, is found later; `changed` tells the outcome.
         """
         shown = [dual for dual in duals if len(dual) <= MAX_DUAL][:MAX_EVIDENCE]
-        if not shown or self._stopped or account in self._liars or not self._has_time():
+        if not shown or self._stopped or account in self._liars:
             return False
         # Where nothing leads from us to anybody no evidence can matter.
         if (self._process is None and self._has_nothing()) or self._of(account) is None:
             return False
+        if account not in self._shown and len(self._shown) >= BRINGS_WAITING:
+            return False
+        self._shown[account] = shown
+        self._settled.clear()
         if self._process is None:
             self._start()
-            self._shown.append((account, shown))
-        else:
-            self._say_of(account, Bring(self._number(), account, shown, self._clock()))
+        elif self._showing is None:
+            self._show()
         return True
+
+    def _show(self) -> None:
+        """Has the process check what was brought, as much as there is time for."""
+        self._showing = None
+        left, at = self._brings
+        now = self._loop.time()
+        left = min(float(BRINGS_AT_ONCE), left + (now - at) * BRINGS_PER_S)
+        while self._shown and self._process is not None and left >= 1:
+            left -= 1
+            account, duals = self._shown.popitem(last=False)
+            self._say_of(account, Bring(self._number(), account, duals, self._clock()))
+        self._brings = (left, now)
+        if self._shown and self._process is not None:
+            self._showing = self._loop.call_later((1 - left) / BRINGS_PER_S, self._show)
+        self._settle()
 
     def distrust(self, account: bytes) -> None:
         """It was proven that an account signed two receipts of one number: what it signs as a payer counts no more."""
@@ -290,13 +313,6 @@ class Credit:
                 return False
             self._nothing_at = now
         return True
-
-    def _has_time(self) -> bool:
-        left, at = self._brings
-        now = self._loop.time()
-        left = min(float(BRINGS_AT_ONCE), left + (now - at) * BRINGS_PER_S)
-        self._brings = (max(0.0, left - 1), now)
-        return left >= 1
 
     def _tell_given(self) -> None:
         now = self._loop.time()
@@ -372,9 +388,7 @@ class Credit:
             ours = list(duals[first : first + MAX_EVIDENCE])
             self._say_of(self._own, Bring(self._number(), self._own, ours, self._clock()))
         self._tell_given()
-        while self._shown:
-            account, shown = self._shown.popleft()
-            self._say_of(account, Bring(self._number(), account, shown, self._clock()))
+        self._show()
         for account, kept in list(self._accounts.items()):
             if kept.untold:
                 self._take(account, kept)
@@ -397,8 +411,10 @@ class Credit:
         if self._process is not process:
             return
         self._process = None
-        if self._idle is not None:
-            self._idle.cancel()
+        for timer in (self._idle, self._showing):
+            if timer is not None:
+                timer.cancel()
+        self._showing = None
         # What it counted and did not say is counted again: it was not written down either.
         self._questions.clear()
         self._used_up.clear()
@@ -418,7 +434,7 @@ class Credit:
         self._deaths += 1
 
     def _settle(self) -> None:
-        if not self._questions:
+        if not self._questions and not self._shown:
             self._settled.set()
 
     # --- what the process says -----------------------------------------------------------------
