@@ -80,7 +80,7 @@ async function route() {
   leave();
   const first = shown === null;
   shown = name;
-  document.body.classList.toggle("alone", HIDDEN_PAGES.includes(name));
+  alone();
   if (!page) {
     main.append(h("h1", null, t(`nav.${name}`)), h("p", null, t("shell.not_loaded")));
     return;
@@ -90,6 +90,11 @@ async function route() {
   scrollTo(0, 0);
   // Who reads with the ears is told where they are now; at the first page the browser says it.
   if (!first) main.focus({ preventScroll: true });
+}
+
+/** Pages that stand alone have no navigation beside them. */
+function alone() {
+  document.body.classList.toggle("alone", api.state === "denied" || HIDDEN_PAGES.includes(shown));
 }
 
 function leave() {
@@ -105,7 +110,7 @@ api.onState((state) => {
   show(banner, state === "down");
   say(banner, state === "down" ? t("shell.stopped") : "");
   document.body.classList.toggle("stopped", state === "down");
-  document.body.classList.toggle("alone", state === "denied");
+  alone();
   if (state === "denied") {
     turn += 1;
     leave();

@@ -16,6 +16,7 @@ export function mount(element, api) {
   const agents = new Map();
   const moved = new Map();
   let circuits = [];
+  let reservations = [];
   let wanted = "";
 
   const open = table({
@@ -83,11 +84,15 @@ export function mount(element, api) {
   const events = [];
   const tellRefusals = () => fill(refusals, events.map((event) => event.id), () => refused(events));
   const stops = [
-    api.watch("/v1/reservations", 3, (rows) => held.tell(rows)),
+    api.watch("/v1/reservations", 3, (rows) => {
+      reservations = rows;
+      held.tell(reservations);
+    }),
     api.watch("/v1/peers", 10, (rows) => {
       agents.clear();
       for (const row of rows) if (row.agent) agents.set(row.peer, row.agent);
       tell();
+      held.tell(reservations);
     }),
     api.onEvent((event) => {
       if (event.kind !== "circuit_refused") return;
