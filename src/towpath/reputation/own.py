@@ -45,26 +45,20 @@ def own_reputation(relay: bytes, receipts: Iterable[Receipt], digests: Iterable[
             counted = worked.setdefault(receipt.payer, [0, 0])
             counted[0] += receipt.ok
             counted[1] += receipt.fail
-    named = {
-        digest.payer
-        for digest in digests
-        if since < digest.day <= today + 1 and any(paid == relay for paid, _ in digest.paid)
-    }
-    by_digest = named - worked.keys()
-    peers = len(worked) + len(by_digest)
+    peers = len(worked)
     if not peers:
         return OwnReputation(None, None, 0, [])
     shares = [ok / (ok + failed) if ok + failed else 1.0 for ok, failed in worked.values()]
-    worth = int(100 * (sum(shares) + len(by_digest)) / peers)
-    circuits = sum(ok + failed for ok, failed in worked.values())
-    parts = []
-    if circuits:
-        ok = sum(ok for ok, _ in worked.values())
-        parts.append(f"{ok / circuits:.0%} of {circuits} circuits worked")
-    if worked:
-        parts.append(f"{_peers(len(worked))} signed receipts for it in the last {DAYS} days")
-    if by_digest:
-        parts.append(f"{_peers(len(by_digest))} named it in a digest")
+    worth = int(round(100 * sum(shares) / peers, 6))
+    ok, circuits = (sum(counts) for counts in zip(*((ok, ok + failed) for ok, failed in worked.values()), strict=True))
+    parts = [f"{ok / circuits:.0%} of {circuits} circuits worked"] if circuits else []
+    parts.append(f"{_peers(peers)} signed receipts for it in the last {DAYS} days")
+    # A digest is believed as far as the receipt behind it goes, and that we would have ourselves.
+    told = worked.keys() & {
+        digest.payer for digest in digests if digest.day > since and any(paid == relay for paid, _ in digest.paid)
+    }
+    if told:
+        parts.append(f"{len(told)} of them told others so")
     return OwnReputation(worth, stars(worth), peers, parts)
 
 
