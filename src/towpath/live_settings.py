@@ -16,10 +16,12 @@ from typing import Final
 from towpath.settings import FILE_NAME, Settings
 from towpath.settings.schema import KEYS
 
-__all__ = ["NEXT_START", "LiveSettings", "differing", "variable"]
+__all__ = ["NEXT_START", "WAITING", "LiveSettings", "differing", "variable"]
 
 NEXT_START: Final = ("native.", "network.workers", "discovery.bootstrap", "web.", "metrics.", "log.")
 """Beginnings of the keys that a node alone cannot obey while it runs; a program around it may (Node.on_settings)."""
+WAITING: Final = tuple(beginning for beginning in NEXT_START if beginning not in ("metrics.", "log."))
+"""Beginnings of the keys whose changes wait for the next start under `towpath run`, which obeys the other two's."""
 
 
 def variable(key: str) -> str:

@@ -18,6 +18,7 @@ from towpath import __version__, listening, overview
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
 from towpath.addresses import peer_id_to_bytes, to_text
+from towpath.by_hand import ByHand
 from towpath.client.reservations import HeldReservation
 from towpath.client.service import ClientService
 from towpath.discovery.composition import Discovery
@@ -104,6 +105,7 @@ class Node:
         self._client = ClientService(self._peer, throw_away, now, self._discovery.guide, self.events, self._spawn)
         self._handlers.serve_on(self._peer)
         self.reputation = Reputation(now, self.store, self._discovery, self._relay)
+        self.by_hand = ByHand(self, self._relay, self._data)
         self._listeners = Listeners(self._relay, self.relay_id)
         self._reachability = Reachability(
             self._relay, self.settings, lambda: self._listeners.addresses, self.events.publish, secret=relay_key.seed

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from towpath.addresses import peer_id_to_bytes
 from towpath.control.paths import listen, socket_path
 from towpath.control.server import ControlServer
 from towpath.events import EventHub
@@ -17,12 +18,36 @@ PEER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 RELAY = "12D3KooWJWEKvSFbben74C7H4YtKjhPMTDxd7gP7zxWHUo6FkGQ5"
 
 
+class DoubleHand:
+    """Does by hand what is asked, to the rows of its node alone."""
+
+    def __init__(self, node: DoubleNode) -> None:
+        self._node = node
+
+    def end_circuit(self, number: int) -> bool:
+        before = len(self._node.rows)
+        self._node.rows = [found for found in self._node.rows if found["id"] != number]
+        return len(self._node.rows) < before
+
+    async def block(self, peer: str, *, source: str) -> dict[str, Any]:
+        peer_id_to_bytes(peer)
+        return await self._node.change_settings({"relay.deny": [peer]}, source=source)
+
+    async def log(self, limit: int) -> list[dict[str, Any]]:
+        return [{"id": n, "at": 1e9 + n, "kind": "relay_state", "sentence": f"Relaying: {n}"} for n in range(limit)]
+
+    async def diagnose(self) -> dict[str, Any]:
+        finding = {"subject": "clock", "level": "warning", "what": "nothing keeps it right", "advice": "chrony"}
+        return {"data": "/data", "counts": {"ok": 0, "warning": 1, "problem": 0}, "findings": [finding]}
+
+
 class DoubleNode:
     """Answers what a node would, and does what it is told to itself alone."""
 
     def __init__(self) -> None:
         self.settings = Settings.load({"relay.mode": "dedicated", "log.level": "debug"}, environ={})
         self.events = EventHub()
+        self.by_hand = DoubleHand(self)
         self.state = "relaying"
         self.why = "relay mode is on"
         self.until: float | None = None
@@ -74,6 +99,7 @@ class DoubleNode:
     def limits(self) -> dict[str, Any]:
         limit = self.settings.relay.max_rate
         rate = {"limit": limit, "why": "relay.max_rate", "received": 1_500_000.0, "sent": 1_400_000.0}
+        rate |= {"own_received": 1_000.0, "own_sent": 2_000.0}
         return {"budget": self.budget(), "rate": rate}
 
     def data_plane(self) -> dict[str, Any]:
@@ -136,7 +162,9 @@ class DoubleNode:
     async def traffic(self, window: str) -> list[dict[str, Any]]:
         self.asked.append(("traffic", window))
         return [
-            {"at": 1e9 + 60 * n, "seconds": 60, "received": 6e6 * n, "sent": 6e6 * n, "circuits": n} for n in range(5)
+            {"at": 1e9 + 60 * n, "seconds": 60, "received": 6e6 * n, "sent": 6e6 * n, "circuits": n}
+            | {"own_received": 1_000, "own_sent": 2_000}
+            for n in range(5)
         ]
 
     async def pause(self, seconds: float | None = None) -> None:

@@ -18,9 +18,11 @@ from openapi_spec_validator import validate
 from tests.unit.controlled import PEER, DoubleNode, serving
 from tests.unit.nodes import until
 from towpath.control import client
+from towpath.control.described_settings import KINDS
 from towpath.control.description import describe
 from towpath.control.paths import SOCKET_PATH_MAX, listen, socket_path
-from towpath.control.routes import ROUTES, SOURCE
+from towpath.control.route import SOURCE
+from towpath.control.routes import ROUTES
 from towpath.control.schemas import SCHEMAS
 from towpath.control.server import BEAT, MAX_BODY, MAX_CONNECTIONS
 from towpath.errors import NotRunning, TowpathError
@@ -96,8 +98,23 @@ async def test_settings_say_what_they_are_and_what_is_allowed(data: Path) -> Non
         "allowed": "debug, info, warning or error",
         "meaning": KEYS["log.level"].meaning,
         "in_effect": True,
+        "kind": "choice",
+        "words": ["debug", "info", "warning", "error"],
+        "defaults": {"client": "info", "cooperative": "info", "dedicated": "info"},
+        "restart": False,
     }
+    assert settings["relay.max_rate"]["words"] == ["auto", "unlimited"]
+    assert settings["relay.max_rate"]["defaults"]["dedicated"] == "unlimited"
+    assert settings["web.listen"]["restart"]
+    assert {row["kind"] for row in settings.values()} == set(KINDS.values())
     assert settings["credits.enforce"]["in_effect"] is False
+
+
+async def test_the_log_is_as_long_as_is_asked_for(data: Path) -> None:
+    assert len(await ask(data, "/v1/log?limit=3")) == 3
+    for limit in ("0", "1001", "-1", "x", "1.5", "9" * 30):
+        with pytest.raises(client.Refused, match="a whole number from 1 to 1000"):
+            await ask(data, f"/v1/log?limit={limit}")
 
 
 async def test_a_check_is_answered_as_described(data: Path, node: DoubleNode) -> None:
@@ -123,6 +140,36 @@ async def test_a_pause_lasts_a_time_or_until_it_is_ended(data: Path, node: Doubl
         assert (answer["state"], answer["until"]) == ("paused", None if seconds is None else 2e9 + seconds)
     assert [entry[1] for entry in node.asked] == [7200, 90, None, None, None]
     assert (await change(data, "POST", "/v1/resume"))["state"] == "relaying"
+
+
+async def test_a_circuit_is_closed_once(data: Path, node: DoubleNode) -> None:
+    assert await change(data, "POST", "/v1/circuits/close", {"id": 1}) == {"closed": True}
+    assert await change(data, "POST", "/v1/circuits/close", {"id": 1}) == {"closed": False}
+    with pytest.raises(client.Refused, match="body is not what"):
+        await change(data, "POST", "/v1/circuits/close", {"id": "1"})
+
+
+async def test_a_peer_is_blocked_by_its_id(data: Path, node: DoubleNode) -> None:
+    fits(await change(data, "POST", "/v1/peers/block", {"peer": PEER}), SCHEMAS["changed"])
+    assert node.settings.relay.deny == (PEER,)
+    with pytest.raises(client.Refused, match="peer cannot be 'nobody'"):
+        await change(data, "POST", "/v1/peers/block", {"peer": "nobody"})
+
+
+async def test_the_week_is_set_as_it_is_shown(data: Path, node: DoubleNode) -> None:
+    week = (await ask(data, "/v1/schedule"))["week"]
+    week[0][9:17] = ["off"] * 8
+    week[6][0] = "2MB/s"
+    fits(await change(data, "PATCH", "/v1/schedule", {"week": week}), SCHEMAS["changed"])
+    found = await ask(data, "/v1/schedule")
+    assert found == {"rules": ["mon 09-17 off", "sun 00-01 2MB/s"], "week": week}
+    for wrong in (week[:6], [*week[:6], week[6][:23]]):
+        with pytest.raises(client.Refused, match="seven days of 24 hours"):
+            await change(data, "PATCH", "/v1/schedule", {"week": wrong})
+    week[3][3] = "sometimes"
+    with pytest.raises(client.Refused, match="'sometimes' is neither"):
+        await change(data, "PATCH", "/v1/schedule", {"week": week})
+    assert await ask(data, "/v1/schedule") == found
 
 
 async def test_the_mode_is_switched(data: Path, node: DoubleNode) -> None:

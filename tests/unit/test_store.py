@@ -211,9 +211,10 @@ async def test_a_window_has_a_row_for_every_step(path: Path, window: str, rows: 
         found = await one.traffic(window)
         assert len(found) == rows
         assert [row["at"] - found[0]["at"] for row in found] == [step * n for n in range(rows)]
+        own = {"own_received": 0, "own_sent": 0}
         assert found[-2:] == [
-            {"at": NOON, "seconds": step, "received": 1, "sent": 2, "circuits": 3},
-            {"at": NOON + step, "seconds": step, "received": 110, "sent": 0, "circuits": 0},
+            {"at": NOON, "seconds": step, "received": 1, "sent": 2, "circuits": 3, **own},
+            {"at": NOON + step, "seconds": step, "received": 110, "sent": 0, "circuits": 0, **own},
         ]
         assert not any(row["received"] or row["sent"] or row["circuits"] for row in found[:-2])
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +14,7 @@ from towpath.control.client import ask, ready
 from towpath.errors import NotRunning, TowpathError
 from towpath.host.diagnosis import Finding, Running, diagnose
 from towpath.host.diagnosis.finding import LEVELS, ok, problem, warning
-from towpath.host.service_manager import Systemd
+from towpath.host.diagnosis.service import check_service
 from towpath.settings import Settings
 
 __all__ = ["doctor"]
@@ -36,7 +34,7 @@ def doctor(*, data: Data = None, as_json: Json = False) -> int:
     directory = data_directory(data)
     with waiting("Looking at everything"):
         running, said = _node(directory)
-        findings = [said, *_service(), *diagnose(directory, running)]
+        findings = [said, *check_service(), *diagnose(directory, running)]
     counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
     if as_json:
         print_json({"data": str(directory), "counts": counts, "findings": [asdict(finding) for finding in findings]})
@@ -72,26 +70,6 @@ def _settings(rows: dict[str, dict[str, Any]]) -> Settings:
     """The settings that the running node goes by: its environment and command line are not ours."""
     given = {name: row["value"] for name, row in rows.items() if row["source"] != "default"}
     return Settings.load(given, environ={}, source="the running node")
-
-
-def _service() -> Iterator[Finding]:
-    """The service that this user would install, if it is installed."""
-    manager = Systemd(system=os.geteuid() == 0)
-    try:
-        if manager.installed() is None:
-            return
-        found = manager.status()
-    except TowpathError as e:
-        yield warning("service", str(e), "without it the node does not start by itself")
-        return
-    option = "" if manager.system else " --user"
-    if found.active == "failed":
-        advice = f"journalctl{option} -u towpath -n 30 says why; then systemctl{option} restart towpath"
-        yield problem("service", f"it failed ({found.result}) and is not started again", advice)
-    elif not found.enabled:
-        yield warning("service", "it does not start by itself", f"systemctl{option} enable towpath")
-    else:
-        yield ok("service", f"{found.active}, and starts by itself")
 
 
 def _print(data: Path, findings: list[Finding]) -> None:

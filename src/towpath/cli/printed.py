@@ -51,14 +51,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "description": "what the running node says of them; null when none runs",
         },
     ),
-    "schedule": fields(
-        "the relay's week",
-        rules=rows(text(), "as in relay.schedule; empty: always open"),
-        week=rows(
-            rows(text("`open`, `off`, a mode or a rate")),
-            "seven days of 24 hours, Monday and midnight first, local time",
-        ),
-    ),
     "snapshot": fields(
         "what `top` shows",
         status=refer("status"),
@@ -102,19 +94,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
         says=perhaps(text(), "what the node last said of itself"),
         restarts=count(),
         result=perhaps(text(), "how it ended, if it did"),
-    ),
-    "diagnosis": fields(
-        "what is wrong, and how to mend it",
-        data=text("the node's directory"),
-        counts=fields("how many findings of each level", ok=count(), warning=count(), problem=count()),
-        findings=rows(
-            fields(
-                subject=text("what was looked at"),
-                level=one_of("ok", "warning", "problem"),
-                what=text("what was found"),
-                advice=text("what to do about it; empty when all is well"),
-            )
-        ),
     ),
     "ready": fields(
         "the first line of `run`",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from towpath import __version__
-from towpath.control.routes import EVENTS, ROUTES, Route
+from towpath.control.route import Parameter, Route
+from towpath.control.routes import EVENTS, ROUTES
 from towpath.control.schemas import SCHEMAS, Schema, refer
 
 __all__ = ["DESCRIPTION", "METRICS", "describe"]
@@ -45,19 +47,34 @@ def describe() -> dict[str, Any]:
 def _operation(route: Route) -> dict[str, Any]:
     verb = {"GET": "", "POST": "", "PATCH": "change_"}[route.method]
     found: dict[str, Any] = {
-        "operationId": verb + route.path.rsplit("/", 1)[1],
+        "operationId": verb + _name(route.path),
         "summary": route.summary,
         "responses": {"200": _answer(route.summary, "application/json", route.schema), **_refused()},
     }
-    if route.query:
-        found["parameters"] = [
-            {"name": name, "in": "query", "required": False, "schema": {**field.schema, "default": field.default}}
-            for name, field in route.query.items()
-        ]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "required": False, "schema": {**field.schema, "default": _default(field)}}
+        for name, field in route.query.items()
+    ]
+    if parameters:
+        found["parameters"] = parameters
     if route.body is not None:
         required = bool(route.body.schema.get("required")) or "$ref" in route.body.schema
         found["requestBody"] = {"required": required, "content": {"application/json": {"schema": route.body.schema}}}
     return found
+
+
+def _name(path: str) -> str:
+    """`/v1/ledger/{peer}` as `ledger_of_peer`."""
+    *_, before, last = path.split("/")
+    return f"{before}_of_{last.strip('{}')}" if last.startswith("{") else last
+
+
+def _default(field: Parameter) -> str | int:
+    return field.default if "enum" in field.schema else int(field.default)
 
 
 def _events() -> dict[str, Any]:

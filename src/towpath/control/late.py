@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from towpath.control.routes import Controlled
+    from towpath.control.route import Controlled
     from towpath.control.server import ControlServer
 
 __all__ = ["Face", "LateServer"]

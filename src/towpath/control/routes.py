@@ -5,134 +5,20 @@ No answer blocks: what a node gives at once is a plain call, the rest is awaited
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal
 
 import msgspec
 
+from towpath.control.described_settings import settings_rows
+from towpath.control.owner_routes import OWNER_ROUTES
+from towpath.control.route import SOURCE, Asked, Body, Controlled, Json, Parameter, Route, WrongRequest
 from towpath.control.schemas import Schema, one_of, refer
-from towpath.settings import RelayMode, Settings
+from towpath.settings import RelayMode
 from towpath.settings.schema import KEYS
 from towpath.settings.values import Time
 
-__all__ = [
-    "EVENTS",
-    "ROUTES",
-    "SOURCE",
-    "Asked",
-    "Body",
-    "Controlled",
-    "NotUnderstood",
-    "Parameter",
-    "Route",
-    "WrongRequest",
-]
-
-Json = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-SOURCE: Final = "the control API"
-"""How settings that were changed here say where they come from."""
-
-
-class Events(Protocol):
-    """What happened, and what happens."""
-
-    def subscribe(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
-        """See EventHub."""
-
-
-class Controlled(Protocol):
-    """What the control API needs of a Node."""
-
-    @property
-    def settings(self) -> Settings:
-        """See Node."""
-
-    @property
-    def events(self) -> Events:
-        """See Node."""
-
-    def status(self) -> dict[str, Any]:
-        """See Node."""
-
-    def data_plane(self) -> dict[str, Any]:
-        """See Node."""
-
-    def circuits(self, *, full: bool = False) -> list[dict[str, Any]]:
-        """See Node."""
-
-    def reservations(self) -> list[dict[str, Any]]:
-        """See Node."""
-
-    def peers(self) -> list[dict[str, Any]]:
-        """See Node."""
-
-    def relays(self) -> list[dict[str, Any]]:
-        """See Node."""
-
-    def limits(self) -> dict[str, Any]:
-        """See Node."""
-
-    async def traffic(self, window: str) -> Sequence[Mapping[str, Any]]:
-        """See Node."""
-
-    async def pause(self, seconds: float | None = None) -> None:
-        """See Node."""
-
-    async def resume(self) -> None:
-        """See Node."""
-
-    async def check(self) -> dict[str, Any]:
-        """See Node."""
-
-    async def set_relay_mode(self, mode: RelayMode) -> object:
-        """See Node."""
-
-    async def change_settings(
-        self, changes: Mapping[str, object], *, source: str = ..., persist: bool = ...
-    ) -> dict[str, Any]:
-        """See Node."""
-
-
-class WrongRequest(Exception):
-    """The request asks for something that is not allowed; `str()` of it is a sentence."""
-
-
-class NotUnderstood(WrongRequest):
-    """The request is not one: it is no JSON, or has a field or parameter that nobody knows."""
-
-
-class Asked(NamedTuple):
-    """What a request says besides its path: both are checked against the route's table before."""
-
-    query: Mapping[str, str]
-    body: Any
-
-
-class Parameter(NamedTuple):
-    """A field of the query."""
-
-    schema: Schema
-    default: str
-    """What is taken when it is left out."""
-
-
-class Body(NamedTuple):
-    """What a request carries: JSON of a msgspec type. An empty body stands for `{}`."""
-
-    kind: Any
-    schema: Schema
-
-
-class Route(NamedTuple):
-    """One method of one path."""
-
-    method: Literal["GET", "POST", "PATCH"]
-    path: str
-    summary: str
-    answer: Callable[[Controlled, Asked], Awaitable[Json]]
-    schema: Schema
-    query: Mapping[str, Parameter] = {}
-    body: Body | None = None
+__all__ = ["EVENTS", "ROUTES"]
 
 
 class Pause(msgspec.Struct, forbid_unknown_fields=True):
@@ -160,21 +46,6 @@ def _now(told: Callable[[Controlled], Json]) -> Callable[[Controlled, Asked], Aw
         return told(node)
 
     return answer
-
-
-def _settings(node: Controlled) -> Json:
-    settings = node.settings
-    return {
-        name: {
-            "value": settings.written(name),
-            "default": key.kind.write(key.default(settings.relay.mode)),
-            "source": settings.source(name),
-            "allowed": key.kind.allowed,
-            "meaning": key.meaning,
-            "in_effect": not key.later,
-        }
-        for name, key in KEYS.items()
-    }
 
 
 def _position(node: Controlled) -> Json:
@@ -282,7 +153,7 @@ ROUTES: Final = (
         "GET",
         "/v1/settings",
         "Every setting: its value, where it comes from, and what is allowed",
-        _now(_settings),
+        _now(lambda node: settings_rows(node.settings)),
         {
             "type": "object",
             "properties": {name: refer("setting") for name in KEYS},
@@ -329,6 +200,7 @@ ROUTES: Final = (
         refer("position"),
         body=Body(Mode, _MODE_BODY),
     ),
+    *OWNER_ROUTES,
 )
 
 EVENTS: Final = "/v1/events"

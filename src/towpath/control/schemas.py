@@ -109,6 +109,8 @@ _LIMITS: Final = fields(
         why=text("what sets it"),
         received=number("bytes per second received on relay sockets, just now"),
         sent=number("bytes per second sent on them"),
+        own_received=number("bytes per second received for the owner's own streams and look-ups, just now"),
+        own_sent=number("bytes per second sent for them"),
     ),
 )
 
@@ -268,6 +270,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
         received=count("bytes received on relay sockets"),
         sent=count("bytes sent on relay sockets"),
         circuits=count("opened in it"),
+        own_received=count("bytes received for the owner's own streams and look-ups"),
+        own_sent=count("bytes sent for them"),
     ),
     "setting": fields(
         "one setting",
@@ -277,6 +281,35 @@ SCHEMAS: Final[dict[str, Schema]] = {
         allowed=text("what may stand there"),
         meaning=text(),
         in_effect=flag("does this version act on it?"),
+        kind=one_of(
+            *("switch", "choice", "count", "size", "rate", "time", "list", "schedule", "listen", "path"),
+            means="what form the value has",
+        ),
+        words=rows(text(), "words that may stand there: all of a choice's; of another, those beside its form"),
+        defaults={**fields(client=VALUE, cooperative=VALUE, dedicated=VALUE), "description": "its default by mode"},
+        restart=flag("does a change wait for the next start?"),
+    ),
+    "closed": fields("whether a circuit was ended", closed=flag("false: there is none of that id")),
+    "schedule": fields(
+        "the relay's week",
+        rules=rows(text(), "as in relay.schedule; empty: always open"),
+        week=rows(
+            rows(text("`open`, `off`, a mode or a rate")),
+            "seven days of 24 hours, Monday and midnight first, local time",
+        ),
+    ),
+    "diagnosis": fields(
+        "what is wrong, and how to mend it",
+        data=text("the node's directory"),
+        counts=fields("how many findings of each level", ok=count(), warning=count(), problem=count()),
+        findings=rows(
+            fields(
+                subject=text("what was looked at"),
+                level=one_of("ok", "warning", "problem"),
+                what=text("what was found"),
+                advice=text("what to do about it; empty when all is well"),
+            )
+        ),
     ),
     "values": {
         **values_by_key("settings by key"),

@@ -19,7 +19,8 @@ import msgspec
 from aiohttp import web
 
 from towpath.control.description import DESCRIPTION, METRICS, describe
-from towpath.control.routes import EVENTS, ROUTES, Asked, Controlled, NotUnderstood, Route, WrongRequest
+from towpath.control.route import Asked, Controlled, NotUnderstood, Parameter, Route, WrongRequest
+from towpath.control.routes import EVENTS, ROUTES
 from towpath.errors import SettingsError, TowpathError
 from towpath.log import get_logger
 from towpath.metrics import Metrics
@@ -103,7 +104,7 @@ class ControlServer:
 
     def _handler(self, route: Route) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            asked = Asked(_query(request, route), await _body(request, route))
+            asked = Asked(_query(request, route), await _body(request, route), dict(request.match_info))
             # Who hangs up ends a stream of events, but never a change half made.
             return _json(await asyncio.shield(route.answer(self._node, asked)))
 
@@ -256,10 +257,22 @@ def _query(request: web.Request, route: Route) -> dict[str, str]:
         if field is None:
             known = ", ".join(route.query) or "none"
             raise NotUnderstood(f"{route.path} has no parameter {name[:100]!r}; it takes {known}")
-        if value not in field.schema["enum"]:
-            raise WrongRequest(f"{name} cannot be {value[:100]!r}; allowed is {', '.join(field.schema['enum'])}")
+        allowed = _allowed(field, value)
+        if allowed is not None:
+            raise WrongRequest(f"{name} cannot be {value[:100]!r}; allowed is {allowed}")
         found[name] = value
     return found
+
+
+def _allowed(field: Parameter, value: str) -> str | None:
+    """What may stand there, when that is not what does."""
+    schema = field.schema
+    if "enum" in schema:
+        return None if value in schema["enum"] else ", ".join(schema["enum"])
+    is_one = value.isascii() and value.isdigit() and len(value) <= 18
+    if is_one and schema["minimum"] <= int(value) <= schema["maximum"]:
+        return None
+    return f"a whole number from {schema['minimum']} to {schema['maximum']}"
 
 
 async def _body(request: web.Request, route: Route) -> Any:

@@ -15,10 +15,12 @@ from towpath._native.budget import Budget
 from towpath.host import sources
 from towpath.host.sources import Makers, Source, needed
 from towpath.log import get_logger
+from towpath.own_traffic import OwnTraffic
 from towpath.relay.admission import Admission, Barred
 from towpath.relay.interpreter import hasten, relax
 from towpath.relay.modes import FOREVER, START, Action, Cause, Kind, Now, Position, State, Wishes, step
 from towpath.relay.rate import InForce, in_force, of_setting
+from towpath.relay.refusals import Refusals
 from towpath.relay.spending import COUNTED, Spending
 from towpath.relay.weekly import Hour, hour_at
 from towpath.relaystream.reasons import Reason
@@ -103,6 +105,7 @@ class RelayService:
         self._stopping: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
+        self._refusals = Refusals(events.publish)
         self._policy = Admission(settings.relay)
         self._side: RelaySide | None = None
         self.answers: Callable[[str], Answers] | None = None
@@ -119,11 +122,13 @@ class RelayService:
         budget = Budget(endpoint.reactor)
         endpoint.set_budget(budget)
         self._budget = budget
+        self._own = OwnTraffic(endpoint.reactor, budget, store)
         self._spending = Spending(budget, store, settings.relay, self.update, self._emptied)
 
     async def start(self) -> None:
         """Begins to count and, when that is safe, to relay."""
         await self._spending.start()
+        self._own.start()
         self.apply(self._settings)
 
     # --- wishes --------------------------------------------------------------------------------
@@ -171,6 +176,7 @@ class RelayService:
             task.cancel()
         for kind in list(self._sources):
             await self._sources.pop(kind).stop()
+        self._own.stop()
         await self._spending.close()
 
     # --- the machine ---------------------------------------------------------------------------
@@ -223,10 +229,15 @@ class RelayService:
 
     def _admit_by(self, relay: RelaySettings) -> None:
         barred = self._policy.barred
-        self._policy = Admission(relay) if self._side is None else Admission(relay, self._side.refused)
+        self._policy = Admission(relay, self._refused)
         self._policy.barred = barred
         if self._endpoint.relay is not None:
             self._endpoint.relay.policy = self._policy
+
+    def _refused(self, *why: Any, **more: Any) -> None:
+        self._refusals.note(*why, **more)
+        if self._side is not None:
+            self._side.refused(*why, **more)
 
     def _wishes(self) -> Wishes:
         relay = self._settings.relay
@@ -437,10 +448,18 @@ class RelayService:
         """What limits relaying, and how much of it is used: `budget` rows, the `rate` in force and the present one."""
         rate = self.rate
         received, sent = self._spending.rate_now
+        own_received, own_sent = self._own.rate
         return {
             "budget": self._spending.rows(),
             "budget_counts": COUNTED,
-            "rate": {"limit": rate.rate, "why": rate.why, "received": received, "sent": sent},
+            "rate": {
+                "limit": rate.rate,
+                "why": rate.why,
+                "received": received,
+                "sent": sent,
+                "own_received": own_received,
+                "own_sent": own_sent,
+            },
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from towpath.live_settings import NEXT_START
+from towpath.live_settings import WAITING
 from towpath.settings.schema import KEYS, Key
 from towpath.settings.values import TomlValue
 
@@ -48,9 +48,6 @@ allowed.
 Keys marked † are checked by this version, but do not change what it does yet; setting one logs a line.
 """
 
-_WAITING: Final = tuple(beginning for beginning in NEXT_START if beginning not in ("metrics.", "log."))
-"""Beginnings of the keys whose changes wait for the next start; `towpath run` itself obeys those of the other two."""
-
 
 def document() -> str:
     """The page."""
@@ -61,7 +58,7 @@ def document() -> str:
     for section, keys in sections.items():
         parts.append(f"\n## {section}\n\n| key | allowed | default | meaning |\n|---|---|---|---|\n")
         for key in keys:
-            mark = " †" if key.later else " ‡" if key.name.startswith(_WAITING) else ""
+            mark = " †" if key.later else " ‡" if key.name.startswith(WAITING) else ""
             parts.append(f"| `{key.name}`{mark} | {key.kind.allowed} | {_defaults(key)} | {key.meaning} |\n")
     return "".join(parts)
 

@@ -33,7 +33,7 @@ WINDOWS: Final = {"5m": (300, 5), "1h": (3_600, 60), "24h": (86_400, 600), "30d"
 """The windows of `traffic`: how long, and the length of a row, in seconds."""
 
 _TOTALS: Final = ("received", "sent", "relayed", "circuits")
-_SERIES: Final = ("received", "sent", "circuits")
+_SERIES: Final = ("received", "sent", "circuits", "own_received", "own_sent")
 _DAYS_KEPT: Final = 4
 T = TypeVar("T")
 _log = get_logger("store")
@@ -65,6 +65,11 @@ class Store:
         self._days: dict[int, dict[str, int]] = {}
         self._day = (0.0, 0.0)
         self._recent: deque[tuple[int, dict[str, int]]] = deque(maxlen=WINDOWS["5m"][0] // WINDOWS["5m"][1] + 1)
+
+    @property
+    def kept(self) -> bool:
+        """Is it in a file, so that it outlives the process?"""
+        return self._path is not None
 
     @classmethod
     async def open(cls, path: Path | str | None, *, clock: Callable[[], float] = time.time) -> Store:
@@ -140,7 +145,7 @@ class Store:
         return self._with_names(today, int(self._day[0]))
 
     async def traffic(self, window: str) -> list[dict[str, int]]:
-        """A row {at, seconds, received, sent, circuits} for every step of a window, oldest first, without gaps.
+        """A row {at, seconds, received, sent, circuits, own_received, own_sent} for every step of a window, no gaps.
 
         The last one is not over yet. ValueError for a window that is not in WINDOWS. "5m" begins with this process.
         """
