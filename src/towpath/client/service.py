@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from towpath.credits.paying import Paying
     from towpath.events import EventHub
     from towpath.relaystream.client import Leaving
+    from towpath.relaystream.messages import Standing
     from towpath.settings import Settings
 
 __all__ = ["ClientService"]
@@ -88,6 +89,19 @@ class ClientService:
         """Relays are shown this account from now on; to be called before the first is used."""
         self._paying = paying
         self.dialer.control.paying = self.disguises.paying = paying
+
+    def account_at(self, relay_id: bytes) -> Standing | None:
+        """How our account stands at a relay that we use, as it said last; None: it did not."""
+        for dialer in [self.dialer, *self.disguises.dialers]:
+            standing = dialer.control.standing(relay_id)
+            if standing is not None:
+                return standing
+        return None
+
+    def relays_in_use(self) -> set[bytes]:
+        """Ids of the relays that we are connected to for what they relay, under any of our identities."""
+        dialers = [self.dialer, *self.disguises.dialers]
+        return {relay_id for dialer in dialers for relay_id in dialer.control.relays}
 
     async def close(self) -> None:
         """Gives up every reservation and closes every connection, politely."""

@@ -115,6 +115,8 @@ class Billing:
     ) -> None:
         self.may_ride: Callable[[bytes, bytes], bool] = lambda peer_id, account: True
         """(peer, account): may a sender that did not sign go on without? Otherwise its circuits are closed."""
+        self.shown: Callable[[bytes, bytes], None] = lambda peer_id, account: None
+        """Called with a peer, and the account that it has just shown."""
         self._endpoint = endpoint
         self._key = key
         self._account = account
@@ -169,6 +171,14 @@ class Billing:
         """Whose account this peer has shown and signs for."""
         tab = self._tabs.get(peer_id)
         return None if tab is None or tab.bill is None or tab.bill.rider else tab.bill.account
+
+    def peers_of(self, account: bytes) -> list[bytes]:
+        """Who has shown this account."""
+        return [tab.peer_id for tab in self._of_bill.get(account, ())]
+
+    def shown_accounts(self) -> dict[bytes, bytes]:
+        """Peers that have shown accounts, with these."""
+        return {tab.peer_id: tab.bill.account for tab in self._tabs.values() if tab.bill is not None}
 
     def relay_of(self, peer_id: bytes) -> bytes | None:
         """The relay that the account of this peer proved to be its own."""
@@ -283,6 +293,7 @@ class Billing:
             self._relay.bill(tab.peer_id, bill.purse)
         last = bill.last(day_of(self._clock()))
         tab.send(Known(None if last is None else last.raw))
+        self.shown(tab.peer_id, account)
         _log.debug("account_shown", account=account.hex()[:12])
 
     def _brought(self, tab: Tab) -> None:

@@ -7,7 +7,6 @@ asks. Behind a loaded relay a few circuits are looked at in each turn.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from towpath.credits.policy import (
     Load,
     Seats,
     reservation_seat,
+    share,
     should_accept_circuit,
 )
 from towpath.credits.weights import Sending, shares
@@ -36,6 +36,7 @@ from towpath.relaystream.reasons import Reason
 if TYPE_CHECKING:
     from towpath._native.circuit import Circuit
     from towpath._native.endpoint import Endpoint
+    from towpath._native.hop import Relay
     from towpath.credits.ledger import Ledger
 
 __all__ = ["Gate", "Judged", "Pass"]
@@ -81,24 +82,22 @@ class _Admitted:
 
 
 class Gate:
-    """Asked by Admission. `load()` gives the shares in use of rate, circuits, reservations and quota now.
-
-    `account_of(peer id)` is to be set: the account that a connected peer has shown, or None.
-    """
+    """Asked by Admission. `terms()` are `credits.enforce` and the free tier as the settings have them now."""
 
     def __init__(
         self,
         ledger: Ledger,
         endpoint: Endpoint,
         terms: Callable[[], tuple[Enforce, Tier]],
-        load: Callable[[], Load],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.account_of: Callable[[bytes], bytes | None] = lambda peer_id: None
+        """The account that a connected peer has shown and signs for; to be set."""
+        self.look_at_load: Callable[[], Load] = lambda: QUIET
+        """The shares in use of rate, circuits, reservations and quota now; to be set."""
         self._ledger = ledger
         self._endpoint = endpoint
         self._terms = terms
-        self._look_at_load = load
         self._clock = clock
         self._load = QUIET
         self._escrow = Escrow()
@@ -107,7 +106,6 @@ class Gate:
         self._paying = 0
         self._free = 0
         self._of_prefix: Counter[bytes] = Counter()
-        self._last_id = 0
         self._round: list[Circuit] = []
         self._seen: Counter[Sending] = Counter()
         self._weights: dict[Sending, float] = {}
@@ -119,18 +117,16 @@ class Gate:
 
     # --- life ----------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begins to look at the load."""
-        self._tick()
-
-    def stop(self) -> None:
-        """Lets go of its timer."""
+    def follow(self, relay: Relay | None) -> None:
+        """Looks after the circuits of this relay from now on; None: there is none any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._forget_all()
-        self._last_id = 0
         self._load = QUIET
+        if relay is not None:
+            relay.circuit_began = self.began
+            self._tick()
 
     # --- admission -----------------------------------------------------------------------------
 
@@ -180,8 +176,8 @@ class Gate:
         return seat
 
     def _load_with(self, circuits: int, of: int | None) -> Load:
-        share = 0.0 if not of else circuits / of
-        return self._load if share <= self._load.circuits else self._load._replace(circuits=share)
+        now = share(circuits, of)
+        return self._load if now <= self._load.circuits else self._load._replace(circuits=now)
 
     def _credit(self, account: bytes) -> int:
         return self._ledger.source.credit_of(account) - self._escrow.credit(account)
@@ -194,7 +190,7 @@ class Gate:
     ) -> Asked:
         """What the policy is asked of somebody, without seats."""
         ledger, escrow = self._ledger, self._escrow
-        of_prefix = ledger.free_left(prefix, now) - escrow.free(prefix) if prefix else 0
+        of_prefix = ledger.free_left(prefix, now) - escrow.free(prefix)
         if account is None:
             return Asked(None, prefix, of_prefix, load=load, enforce=enforce, tier=tier)
         standing = ledger.source.standing(account)
@@ -240,13 +236,16 @@ class Gate:
 
     # --- what is open --------------------------------------------------------------------------
 
+    def began(self, circuit: Circuit) -> None:
+        """A circuit has begun."""
+        if self._coming:
+            admitted = self._arrived(circuit)
+            if admitted is not None:
+                self._open[circuit.id] = admitted
+
     def ended(self, circuit: Circuit) -> None:
         """A circuit has ended, and all its bytes are in the ledger."""
         admitted = self._open.pop(circuit.id, None)
-        if admitted is None:
-            if not self._coming:
-                return
-            admitted = self._arrived(circuit)
         if admitted is not None:
             self._let_go(admitted)
 
@@ -266,14 +265,14 @@ class Gate:
             self._escrow.end(promise)
 
     def _tick(self) -> None:
-        self._load = self._look_at_load()
+        self._load = self.look_at_load()
         relay = self._endpoint.relay
         more = False
         if relay is not None:
             if self._terms()[0] == "never" or not (self._load.high or self._coming or self._escrow):
                 self._forget_all()
             else:
-                self._forget_lost(relay.circuits, relay.connecting)
+                self._forget_lost(relay.connecting)
                 more = self._look_at_some(relay.circuits)
         self._timer = asyncio.get_running_loop().call_later(TICK_S / 8 if more else TICK_S, self._tick)
 
@@ -284,13 +283,8 @@ class Gate:
         self._coming.clear()
         self._round.clear()
 
-    def _forget_lost(self, circuits: dict[int, Circuit], connecting: int) -> None:
+    def _forget_lost(self, connecting: int) -> None:
         # Of a CONNECT that fails nobody is told.
-        for circuit in _newer(circuits, self._last_id) if self._coming else ():
-            self._last_id = circuit.id
-            admitted = self._arrived(circuit)
-            if admitted is not None:
-                self._open[circuit.id] = admitted
         before = self._clock() - (TICK_S if connecting == 0 else _LOST_S)
         for key, waiting in list(self._coming.items()):
             while waiting and waiting[0].at < before:
@@ -314,19 +308,21 @@ class Gate:
     def _look_at(self, circuit: Circuit, now: float) -> None:
         admitted = self._open.get(circuit.id)
         if admitted is None:
-            admitted = self._open[circuit.id] = self._arrived(circuit) or self._found(circuit, now)
+            admitted = self._open[circuit.id] = self._found(circuit, now)
         moved = (circuit.bytes_in, circuit.bytes_out)
         if admitted.promises is not None:
             # What had moved at the last look is in the ledger by now.
             for promise, used in zip(admitted.promises, admitted.seen, strict=True):
                 self._escrow.use(promise, used)
-        sending = self._sending(circuit.dialer_id, admitted.prefix)
-        if moved != admitted.seen:
-            self._seen[sending] += 1
+        weights = []
+        ends = (circuit.dialer_id, admitted.prefix), (circuit.target_id, None)
+        for (peer_id, prefix), now_sent, before in zip(ends, moved, admitted.seen, strict=True):
+            sending = self._sending(peer_id, prefix)
+            if now_sent != before:
+                self._seen[sending] += 1
+            weights.append(self._weights.get(sending, HEAVY if sending.paying else LIGHT))
         admitted.seen = moved
-        weight = self._weights.get(sending, HEAVY if sending.paying else LIGHT)
-        if circuit.weight != weight:
-            circuit.weight = weight
+        circuit.weigh(*weights)
 
     def _found(self, circuit: Circuit, now: float) -> _Admitted:
         prefix = self._prefix_of_peer(circuit.dialer_id)
@@ -334,11 +330,11 @@ class Gate:
         self._count(found, 1)
         return found
 
-    def _sending(self, peer_id: bytes, prefix: bytes) -> Sending:
+    def _sending(self, peer_id: bytes, prefix: bytes | None) -> Sending:
         account = self.account_of(peer_id)
         # Of what is promised to a circuit there may be little left: it is paid for all the same.
         if account is None or self._ledger.is_rider(account) or self._ledger.source.credit_of(account) <= 0:
-            return Sending(prefix, False)
+            return Sending(self._prefix_of_peer(peer_id) if prefix is None else prefix, False)
         return Sending(account, True)
 
     def _prefix_of_peer(self, peer_id: bytes) -> bytes:
@@ -378,13 +374,3 @@ class Gate:
         enforce, tier = self._terms()
         asked = self.asked(account, prefix, self._load, enforce, tier, now)
         return asked.credit >= LEAST, asked.credit, min(asked.free_left, UNLIMITED)
-
-
-def _newer(circuits: dict[int, Circuit], than: int) -> list[Circuit]:
-    # The newest few are enough: those of a quarter of a second.
-    found: list[Circuit] = []
-    for number in itertools.islice(reversed(circuits), _AT_A_TIME * 4):
-        if number <= than:
-            break
-        found.append(circuits[number])
-    return found[::-1]

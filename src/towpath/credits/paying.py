@@ -28,6 +28,7 @@ from towpath.relaystream.messages import (
     Known,
     Message,
     Receipt,
+    Refused,
     Settle,
     encode,
 )
@@ -114,6 +115,8 @@ class Paying:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.account = account
+        self.on_refused: Callable[[bytes, Refused], None] = lambda relay, refused: None
+        """Called with each reason for which a relay refuses us something."""
         self._books = books
         self._show = show
         self._owned = owned

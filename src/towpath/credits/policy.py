@@ -25,6 +25,7 @@ __all__ = [
     "Load",
     "Seats",
     "reservation_seat",
+    "share",
     "should_accept_circuit",
 ]
 
@@ -69,6 +70,13 @@ class Load(NamedTuple):
 
 
 QUIET: Final = Load()
+
+
+def share(used: float, limit: float | None) -> float:
+    """The share that is in use, 0…1; 0 of what is unlimited."""
+    if limit is None:
+        return 0.0
+    return min(1.0, used / limit) if limit > 0 else 1.0
 
 
 class Seats(NamedTuple):
@@ -163,7 +171,8 @@ def should_accept_circuit(asked: Asked, now: float) -> Decision:
     left = credit + asked.free_left
     if left < LEAST:
         return _used_up(asked, now)
-    limit = None if left >= UNLIMITED else max(min(left, _PART_LEAST), left // _PART)
+    # Less than unlimited by what is promised is unlimited still.
+    limit = None if left >= UNLIMITED // 2 else max(min(left, _PART_LEAST), left // _PART)
     if paying and _paying_seat(asked.seats):
         return Decision(True, Ground.CREDIT, weight, limit)
     # Nobody is worse off for having credit: without a seat of that kind it is served as everybody.

@@ -61,6 +61,8 @@ class Spending:
         self._granted_to: tuple[int | None, ...] = (None, None)
         self._charged = (0, 0)
         self._left_over = (False, False)
+        self.on_circuit_ended: Callable[[Circuit], None] = lambda circuit: None
+        """Called with each circuit that has ended, for who else goes by it."""
         self._relay: Relay | None = None
         self._counted: dict[str, int] = {}
         self._of_peers: dict[int, tuple[int, int]] = {}
@@ -226,6 +228,7 @@ class Spending:
             ended[0] += there
             ended[1] += back
             ended[2] += 1
+        self.on_circuit_ended(circuit)
         if self._relay is not None and not self._relay.circuits:
             self._emptied()
 
@@ -265,6 +268,11 @@ class Spending:
 
     def _limited_rows(self) -> list[dict[str, Any]]:
         return [row for row in self._allowance.rows() if row["limit"] is not None]
+
+    def used(self) -> float:
+        """The share that is used of the limit of which the least is left; 0 without limits."""
+        row = self.scarcest()
+        return 0.0 if row is None else min(1.0, row["used"] / max(1, row["limit"]))
 
     def rows(self) -> list[dict[str, Any]]:
         """A row {period, limit, used, resets_at} for hour, day and month, up to this moment."""

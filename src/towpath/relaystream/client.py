@@ -192,6 +192,11 @@ class ClientSide:
                 if seat.hello is not None and ACCOUNTS in seat.hello.can:
                     await seat.stub.known.wait()
 
+    @property
+    def relays(self) -> list[bytes]:
+        """Relays at which there is a stream."""
+        return list(self._seats)
+
     def standing(self, relay_id: bytes) -> Standing | None:
         """How our account stands at this relay, as far as it said."""
         seat = self._seats.get(relay_id)
@@ -260,6 +265,8 @@ class ClientSide:
             seat.asking.heard(message)
         elif isinstance(message, Refused):
             seat.refusals.append((time.monotonic(), message))
+            if self.paying is not None:
+                self.paying.on_refused(stream.session.peer_id, message)
         elif isinstance(message, Allowance):
             seat.allowance = message
         elif isinstance(message, Standing):

@@ -1,0 +1,214 @@
+"""Credits of one node: builds ledger, credit, gate, billing and paying, and joins them with the relay and the client.
+
+Made by the node before its relay and its client; `join` before they start. On the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from towpath.credits import statement
+from towpath.credits.account import load_account, own
+from towpath.credits.billing import Billing
+from towpath.credits.credit_service import Credit
+from towpath.credits.decay import CREDIT
+from towpath.credits.free_tier import UNLIMITED, Tier
+from towpath.credits.gate import Gate
+from towpath.credits.ledger import Ledger
+from towpath.credits.paying import Paying
+from towpath.credits.policy import LEAST, Enforce
+from towpath.credits.priority import priority
+from towpath.credits.told import Told
+from towpath.credits.virtual import Probed, given_edges
+
+if TYPE_CHECKING:
+    from towpath._native.endpoint import Endpoint
+    from towpath.client.service import ClientService
+    from towpath.discovery.composition import Discovery
+    from towpath.identity import Identity
+    from towpath.relay.service import RelayService
+    from towpath.relaystream.messages import Refused, Standing
+    from towpath.settings import Settings
+    from towpath.store import Store
+
+__all__ = ["Credits"]
+
+_TELL_S: Final = 60.0
+"""How often clients are told anew how their accounts stand, if anything changed."""
+
+
+class Credits:
+    """`relay` is the endpoint of the relay whose key is `key`; `data` the directory of the account's key, or None."""
+
+    def __init__(
+        self, relay: Endpoint, key: Identity, settings: Callable[[], Settings], store: Store, data: Path | None
+    ) -> None:
+        self.probed: Callable[[], Iterable[Probed]] = tuple
+        """Relays that this node probes: to be set."""
+        self.on_fraud: Callable[[bytes], None] = lambda proof: None
+        """Called with each proof that somebody signed two receipts that contradict one another."""
+        # An account signs in one process only: a node beside another one's directory, whose store it may not use, has
+        # an account of its own.
+        self.account = load_account(data if store.kept else None)
+        self.told = Told()
+        self._endpoint = relay
+        self._settings = settings
+        self._service: RelayService | None = None
+        self._client: ClientService | None = None
+        self._said: dict[bytes, tuple[bool, int, int | None]] = {}
+        self._telling: asyncio.TimerHandle | None = None
+        public = self.account.public_key
+        self.ledger = Ledger(store, key.peer_id, self._tier)
+        self.ledger.on_fraud = self._fraud
+        self.credit = Credit(
+            store, public, duals=self.ledger.owed_duals, given=self._given, fraud=lambda proof: self.on_fraud(proof)
+        )
+        self.credit.changed = self._credit_changed
+        self.ledger.source = self.credit
+        self.gate = Gate(self.ledger, relay, self._terms)
+        self.billing = Billing(relay, key, public, self.ledger, bring=self._brought)
+        self.billing.may_ride = self._may_ride
+        self.billing.shown = self._shown
+        self.gate.account_of = self.billing.account_of
+        self.paying = Paying(
+            self.account,
+            self.ledger,
+            show=lambda: settings().relay.priority_access,
+            owned=own(key.seed, key.peer_id, public),
+            evidence=lambda _relay: self.ledger.evidence(time.time()),
+        )
+        self.paying.on_refused = self._refused
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def join(self, service: RelayService, client: ClientService, discovery: Discovery) -> None:
+        """Has the relay ask and the client pay, and the advertisement name the account."""
+        self._service, self._client = service, client
+        service.billing, service.gate = self.billing, self.gate
+        self.gate.look_at_load = service.load
+        client.pay_with(self.paying)
+        discovery.account = self.account.public_key
+        discovery.finder.walks = self.credit.walk_scores
+
+    async def start(self) -> None:
+        """Reads the ledger; before relay and client start."""
+        await self.ledger.load(time.time())
+        self._telling = asyncio.get_running_loop().call_later(_TELL_S, self._tell)
+
+    async def stop(self) -> None:
+        """Ends what is under way and writes what is left, behind the relay's and the client's end."""
+        if self._telling is not None:
+            self._telling.cancel()
+        self.gate.follow(None)
+        self.billing.close()
+        await self.credit.stop()
+        await self.ledger.close()
+
+    # --- the owner's terms ---------------------------------------------------------------------
+
+    def _tier(self) -> Tier:
+        credits = self._settings().credits
+        return Tier(credits.free_tier, credits.free_tier_refill)
+
+    def _terms(self) -> tuple[Enforce, Tier]:
+        return self._settings().credits.enforce, self._tier()
+
+    def _given(self) -> dict[bytes, int]:
+        credits = self._settings().credits
+        return given_edges(self.probed(), credits.free_tier, credits.trust)
+
+    # --- what peers show -----------------------------------------------------------------------
+
+    def _brought(self, account: bytes, duals: list[bytes]) -> None:
+        self.credit.bring(account, duals)
+
+    def _may_ride(self, peer_id: bytes, account: bytes) -> bool:
+        # Without a signature it is a stranger, who has what its network has.
+        _, prefix = self.gate.known_as(peer_id)
+        judged = self.gate.judge(None, prefix, time.time())
+        return not judged.asked.enforced or judged.asked.free_left >= LEAST
+
+    def _fraud(self, proof: bytes) -> None:
+        self.on_fraud(proof)
+
+    def distrust(self, account: bytes) -> None:
+        """It was proven that this account signed two receipts that contradict one another."""
+        self.credit.distrust(account)
+
+    # --- how accounts stand: what clients are told -----------------------------------------------
+
+    def _shown(self, peer_id: bytes, account: bytes) -> None:
+        self._said.pop(peer_id, None)
+        self._tell_one(peer_id, account)
+
+    def _credit_changed(self, account: bytes) -> None:
+        for peer_id in self.billing.peers_of(account):
+            if peer_id not in self._said or self._stands(peer_id, account)[0] != self._said[peer_id][0]:
+                self._tell_one(peer_id, account)
+
+    def _tell(self) -> None:
+        self._telling = asyncio.get_running_loop().call_later(_TELL_S, self._tell)
+        shown = self.billing.shown_accounts()
+        for peer_id in self._said.keys() - shown.keys():
+            del self._said[peer_id]
+        for peer_id, account in shown.items():
+            self._tell_one(peer_id, account)
+
+    def _stands(self, peer_id: bytes, account: bytes) -> tuple[bool, int, int | None]:
+        _, prefix = self.gate.known_as(peer_id)
+        first, credit, free = self.gate.priority(account, prefix, time.time())
+        # In whole credits, so that nobody is told of every packet.
+        return first, credit // CREDIT * CREDIT, None if free >= UNLIMITED // 2 else free // CREDIT * CREDIT
+
+    def _tell_one(self, peer_id: bytes, account: bytes) -> None:
+        side = None if self._service is None else self._service.side
+        now = self._stands(peer_id, account)
+        if side is not None and self._said.get(peer_id) != now:
+            self._said[peer_id] = now
+            side.standing(peer_id, *now)
+
+    # --- what relays tell us -------------------------------------------------------------------
+
+    def _refused(self, relay: bytes, refused: Refused) -> None:
+        self.told.refused(relay, refused, time.time())
+
+    def standing_at(self, relay: bytes) -> Standing | None:
+        """How our account stands at a relay that we use, as it says."""
+        return None if self._client is None else self._client.account_at(relay)
+
+    def priority(self) -> dict[str, Any]:
+        """At how many of the relays that we use our account comes first; see priority.priority."""
+        client = self._client
+        relays = () if client is None else client.relays_in_use()
+        return priority(self._settings().relay.priority_access, [self.standing_at(relay) for relay in relays])
+
+    # --- what it says --------------------------------------------------------------------------
+
+    def peers(self) -> list[bytes]:
+        """Peers that are connected to the relay."""
+        return list(self._endpoint.peers)
+
+    def networks(self) -> dict[bytes, bytes]:
+        """The accounts that are shown now, each with the network that it is shown from."""
+        return {account: self.gate.known_as(peer_id)[1] for peer_id, account in self.billing.shown_accounts().items()}
+
+    def status(self) -> dict[str, Any]:
+        """The `credits` part of the node's status."""
+        return statement.status(self)
+
+    def rows(self) -> dict[str, Any]:
+        """See statement.ledger."""
+        return statement.ledger(self)
+
+    def of_peer(self, name: str) -> dict[str, Any]:
+        """See statement.of_peer; TowpathError for a name that means nothing here."""
+        return statement.of_peer(self, name)
+
+    @property
+    def used(self) -> float:
+        """Credits that this node ever spent."""
+        return float(self.ledger.balance(time.time())["spent_ever"]) / CREDIT
