@@ -346,10 +346,11 @@ class Billing:
         if done.cancelled() or not done.result() or tab.bill is None:
             return
         bill = tab.bill
-        for signed in bill.to_countersign(day_of(self._clock()), at_once=tab.settling):
+        for signed in bill.to_countersign(day_of(self._clock())):
             self._do_if(tab, signed)
         if tab.settling:
-            self._finish(tab)
+            # What it was asked for before it wanted to leave may have been less.
+            self._settle(tab)
 
     def _do_if(self, tab: Tab, signed: Signed) -> None:
         self._turns.do(lambda: self._countersign(tab, signed))

@@ -219,11 +219,11 @@ class Paying:
             if said is not None:
                 seq, cum = self._committed(chain, relay, said.day) or (0, 0)
                 if said.seq > seq:
-                    # We have forgotten it; our own signature says so.
-                    chain.begun[said.day] = (said.seq, max(cum, said.cum_bytes))
+                    # We have forgotten it, and maybe others behind it; our own signature says so.
+                    chain.begun[said.day] = (said.seq + SKIPPED, max(cum, said.cum_bytes))
             today = day_of(self._clock())
             newest = self._books.last_signed(relay, today)
-            if newest is not None and (said is None or (said.day, said.seq) < (today, newest[0])):
+            if newest is not None and today not in chain.begun and (said is None or (said.day, said.seq) < (today, newest[0])):
                 await self._sign(stub, today, *newest)
 
     async def _own(self, raw: bytes, relay: bytes) -> receipts.Receipt | None:

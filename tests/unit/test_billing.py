@@ -1,0 +1,337 @@
+"""Accounts on the control stream: who sends pays for it, both ledgers say what the data plane counted."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.billed import Clock, Payer, billed
+from tests.unit.nodes import until
+from towpath._native.session import Session
+from towpath.credits.paying import Stub
+from towpath.credits.receipts import DAY_S, MIN_STEP, Signed, day_of, read_dual, read_fraud_proof, sign
+from towpath.identity import Identity
+from towpath.relaystream.messages import Account, Evidence, Settle
+from towpath.relaystream.messages import Receipt as ReceiptMessage
+
+MIB = 1 << 20
+
+
+async def test_both_ledgers_say_what_the_data_plane_counted() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.send(session, 10 * MIB, bob)
+        session.close()
+        await until(lambda: not at.relay.circuits)
+        for payer in (alice, bob):
+            await payer.paying.settle(30)
+            sent = at.carried(payer.endpoint.peer_id)
+            assert sent > 0
+            assert at.signed(payer) == payer.spent == sent
+        assert at.signed(alice) > 10 * MIB
+        assert at.signed(bob) < MIB
+
+
+async def test_the_last_receipt_of_who_leaves_is_countersigned() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        await alice.send(await alice.call(bob), MIB, bob)
+        await alice.paying.settle(30)
+        (signed,) = alice.ledger.ours(day_of(at.clock()))
+        assert signed.receipt.cum_bytes == at.signed(alice)
+        assert signed.receipt.relay == at.key.peer_id
+        assert signed.relay_account == bytes(range(32))
+        (evidence,) = at.ledger.evidence(at.clock())
+        assert read_dual(evidence) == signed
+
+
+async def test_receipts_come_in_steps_while_bytes_flow() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.send(session, 8 * MIB, bob)
+        await until(lambda: at.carried(alice.endpoint.peer_id) - at.signed(alice) < 2 * MIN_STEP, 30)
+        assert at.signed(alice) >= 6 * MIB
+
+
+async def test_evidence_reaches_who_uses_it_once_and_whole() -> None:
+    evidence = [bytes((n,)) * 300 for n in range(64)]
+    async with billed() as at:
+        alice = await at.client(evidence=lambda relay: [*evidence, b"one too many"])
+        await alice.reserve()
+        await until(lambda: at.brought, 30)
+        assert at.brought == [(alice.account, evidence)]
+
+
+async def test_an_account_is_shown_to_nobody_while_the_owner_does_not_want_to() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(show=lambda: False), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.send(session, 6 * MIB, bob)
+        assert at.billing.account_of(alice.endpoint.peer_id) is None
+        assert at.signed(alice) == alice.spent == 0
+
+
+async def test_what_is_sent_before_the_account_is_shown_is_nobodys() -> None:
+    async with billed() as at:
+        told: list[tuple[bytes | None, int]] = []
+        at.ledger.carried = lambda payer, prefix, n, now: told.append((payer, n))  # type: ignore[method-assign]
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.send(session, MIB, bob)
+        session.close()
+        await until(lambda: not at.relay.circuits)
+        of_alice = sum(n for payer, n in told if payer == alice.account)
+        assert of_alice == at.carried(alice.endpoint.peer_id)
+        assert {payer for payer, _ in told} == {alice.account, bob.account}
+
+
+async def test_a_relay_that_bills_more_than_was_sent_gets_a_receipt_for_what_was_sent() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.send(session, MIB, bob)
+        bill = at.billing._bills[alice.account]
+        bill.debt = 100 * MIB
+        at.billing._ask(alice.account)
+        await until(lambda: at.signed(alice), 30)
+        await asyncio.sleep(0)
+        assert at.signed(alice) == alice.spent <= alice.dialer.endpoint.session_of(at.key.peer_id).sent_in_circuits  # type: ignore[union-attr]
+
+
+async def test_a_sender_that_never_signs_is_held_and_then_carried_for_no_account() -> None:
+    async with billed(patience_s=0.5) as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        alice.ledger.commit_seq = refusing  # type: ignore[method-assign]
+        told: dict[bytes | None, int] = {}
+        counted = at.ledger.carried
+
+        def carried(payer: bytes | None, prefix: bytes, n: int, now: float) -> None:
+            told[payer] = told.get(payer, 0) + n
+            counted(payer, prefix, n, now)
+
+        at.ledger.carried = carried  # type: ignore[method-assign]
+        session = await alice.call(bob)
+        await alice.send(session, 9 * MIB, bob)
+        assert at.billing.account_of(alice.endpoint.peer_id) is None
+        session.close()
+        await until(lambda: not at.relay.circuits)
+        assert 3 * MIB < told[alice.account] <= 4 * MIB
+        assert told[None] >= 5 * MIB
+        assert at.signed(alice) == 0
+
+
+async def test_a_sender_that_never_signs_and_has_no_free_tier_is_cut_off() -> None:
+    async with billed(patience_s=0.5) as at:
+        at.billing.may_ride = lambda peer_id, account: False
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        alice.ledger.commit_seq = refusing  # type: ignore[method-assign]
+        session = await alice.call(bob)
+        sending = asyncio.create_task(alice.send(session, 9 * MIB, bob))
+        await until(lambda: session.closed, 30)
+        sending.cancel()
+        assert 3 * MIB < bob.received <= 4 * MIB
+
+
+async def test_who_signs_after_all_is_billed_again() -> None:
+    async with billed(patience_s=0.5) as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        commit = alice.ledger.commit_seq
+        alice.ledger.commit_seq = refusing  # type: ignore[method-assign]
+        session = await alice.call(bob)
+        await alice.send(session, 5 * MIB, bob)
+        assert at.billing.account_of(alice.endpoint.peer_id) is None
+        alice.ledger.commit_seq = commit  # type: ignore[method-assign]
+        at.billing._bills[alice.account].asked = 0
+        at.billing._ask(alice.account)
+        await alice.shown()
+        await alice.send(session, 5 * MIB, bob)
+        await alice.paying.settle(30)
+        assert 8 * MIB < at.signed(alice) < 10 * MIB
+
+
+async def refusing(*_: object) -> bool:
+    """A disk that takes nothing."""
+    return False
+
+
+async def test_what_was_unsigned_when_a_connection_was_lost_is_signed_on_the_next() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.send(session, MIB // 2, bob)
+        lost = await alice.meet()
+        sent = at.carried(alice.endpoint.peer_id)
+        lost.abort()
+        await until(lambda: alice.endpoint.peer_id not in at.endpoint.peers, 30)
+        await alice.reserve()
+        at.billing._ask(alice.account)
+        await until(lambda: at.signed(alice) == sent == alice.spent, 30)
+
+
+async def test_a_payer_that_was_killed_gives_no_number_twice_and_goes_on(tmp_path: Path) -> None:
+    account = Identity.generate()
+    async with billed() as at:
+        bob = await (await at.client()).reserve()
+        given: list[tuple[int, int]] = []
+        paid = at.ledger.paid
+
+        def counted(payer: bytes, signed: Signed, n: int, now: float) -> asyncio.Future[bool]:
+            if payer == account.public_key:
+                given.append((signed.receipt.seq, signed.receipt.cum_bytes))
+            return paid(payer, signed, n, now)
+
+        at.ledger.paid = counted  # type: ignore[method-assign]
+        for run in range(3):
+            alice = await at.client(account, tmp_path / f"{run}.db")
+            session = await alice.call(bob)
+            await alice.send(session, 3 * MIB, bob)
+            await until(lambda run=run: given and given[-1][1] >= (3 * run + 1) * MIB, 30)
+            # As a kill leaves it: nothing said, nothing more written.
+            await alice.store.flush()
+            copied(tmp_path / f"{run}.db", tmp_path / f"{run + 1}.db")
+            (await alice.meet()).abort()
+            await until(lambda alice=alice: alice.endpoint.peer_id not in at.endpoint.peers, 30)
+        assert given == sorted(given)
+        assert len(dict(given)) == len(given)
+        assert sum(later[0] - earlier[0] > 1000 for earlier, later in pairwise(given)) == 2
+        assert at.frauds == []
+
+
+def copied(source: Path, target: Path) -> None:
+    """The file and its log, as a kill at this moment leaves them."""
+    for tail in ("", "-wal"):
+        shutil.copy(f"{source}{tail}", f"{target}{tail}")
+
+
+async def test_a_payer_that_lost_its_ledger_learns_from_the_relay_what_it_signed(tmp_path: Path) -> None:
+    account = Identity.generate()
+    async with billed() as at:
+        bob = await (await at.client()).reserve()
+        for run in range(2):
+            alice = await at.client(account, tmp_path / f"{run}.db")
+            await alice.send(await alice.call(bob), 2 * MIB, bob)
+            await alice.paying.settle(30)
+            (await alice.meet()).abort()
+            await until(lambda alice=alice: alice.endpoint.peer_id not in at.endpoint.peers, 30)
+        assert at.signed(alice) > 4 * MIB
+        assert at.frauds == []
+
+
+async def test_a_relay_that_forgot_a_receipt_gets_it_again(tmp_path: Path) -> None:
+    key = Identity.generate()
+    account = Identity.generate()
+    async with billed(tmp_path / "relay.db", key) as at:
+        alice, bob = await at.client(account, tmp_path / "alice.db"), await (await at.client()).reserve()
+        copied(tmp_path / "relay.db", tmp_path / "before.db")
+        await alice.send(await alice.call(bob), 2 * MIB, bob)
+        await alice.paying.settle(30)
+        paid = at.signed(alice)
+        await alice.store.flush()
+        copied(tmp_path / "alice.db", tmp_path / "again.db")
+    async with billed(tmp_path / "before.db", key) as at:
+        alice = await at.client(account, tmp_path / "again.db")
+        assert at.signed(alice) == 0
+        await alice.reserve()
+        await until(lambda: at.signed(alice) == paid == alice.spent, 30)
+
+
+async def test_a_day_ends_with_a_countersigned_receipt_and_the_next_begins_at_nothing() -> None:
+    # Noon, so that no midnight comes by itself.
+    clock = Clock()
+    clock.ahead = DAY_S / 2 - time.time() % DAY_S
+    async with billed(clock=clock) as at:
+        today = day_of(clock())
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.send(session, 3 * MIB, bob)
+        await until(lambda: at.signed(alice) >= 2 * MIB, 30)
+        clock.ahead += DAY_S
+        await until(lambda: alice.ledger.ours(today), 30)
+        await alice.send(session, 3 * MIB, bob)
+        await alice.paying.settle(30)
+        (old,), (new,) = alice.ledger.ours(today), alice.ledger.ours(today + 1)
+        assert old.receipt.cum_bytes >= 2 * MIB
+        assert old.receipt.cum_bytes + new.receipt.cum_bytes == at.carried(alice.endpoint.peer_id) == at.signed(alice)
+
+
+async def test_two_receipts_that_contradict_one_another_are_kept_as_proof() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        await alice.send(await alice.call(bob), MIB, bob)
+        await alice.paying.settle(30)
+        last = at.ledger.last_paid(alice.account, day_of(at.clock()))
+        assert last is not None
+        other = msgspec.structs.replace(last.receipt, cum_bytes=last.receipt.cum_bytes - 1)
+        (stub,) = alice.paying._stubs
+        stub.send(ReceiptMessage(sign(other, alice.paying.account.seed)))
+        await until(lambda: at.frauds, 30)
+        assert read_fraud_proof(at.frauds[0]) == alice.account
+        assert stub.stream.over or await over(stub)
+        assert at.signed(alice) == last.receipt.cum_bytes
+
+
+async def over(stub: Stub) -> bool:
+    """The relay ended the stream."""
+    await until(lambda: stub.stream.over, 30)
+    return True
+
+
+@pytest.mark.parametrize("what", ["repeated", "older", "of another day", "of somebody else", "for another relay"])
+async def test_a_receipt_that_says_nothing_new_changes_nothing(what: str) -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        await alice.send(await alice.call(bob), MIB, bob)
+        await alice.paying.settle(30)
+        before = at.signed(alice)
+        last = at.ledger.last_paid(alice.account, day_of(at.clock()))
+        assert last is not None
+        receipt, seed = last.receipt, alice.paying.account.seed
+        stranger = Identity.generate()
+        said = {
+            "repeated": last.raw,
+            "older": sign(msgspec.structs.replace(receipt, seq=1, cum_bytes=5), seed),
+            "of another day": sign(msgspec.structs.replace(receipt, day=receipt.day - 2, cum_bytes=1 << 40), seed),
+            "of somebody else": sign(
+                msgspec.structs.replace(receipt, payer=stranger.public_key, cum_bytes=1 << 40), stranger.seed
+            ),
+            "for another relay": sign(
+                msgspec.structs.replace(receipt, relay=stranger.peer_id, cum_bytes=1 << 40), seed
+            ),
+        }[what]
+        (stub,) = alice.paying._stubs
+        stub.send(ReceiptMessage(said))
+        if what in ("repeated", "older"):
+            await alice.paying.settle(30)
+        else:
+            await until(lambda: stub.stream.over, 30)
+        # What the two say to one another meanwhile is paid for as well.
+        assert before <= at.signed(alice) == alice.spent <= at.carried(alice.endpoint.peer_id)
+        assert at.frauds == []
+
+
+async def test_messages_out_of_place_end_the_stream() -> None:
+    wrong = (Settle(), Evidence((b"x",)), ReceiptMessage(b"x"), Account(b"x" * 200))
+    for message in wrong:
+        async with billed() as at:
+            alice = await at.client(show=lambda: False)
+            alice.dialer.control.attach(await connected(alice))
+            await until(lambda alice=alice: alice.paying._stubs, 30)
+            (stub,) = alice.paying._stubs
+            await until(lambda stub=stub: stub.challenged, 30)
+            stub.send(message)
+            await until(lambda stub=stub: stub.stream.over, 30)
+
+
+async def connected(payer: Payer) -> Session:
+    """Its connection to the relay, which it knows to have control streams."""
+    session = await payer.meet()
+    await until(lambda: session.protocols is not None, 30)
+    return session
