@@ -111,51 +111,99 @@ class Download:
         return max(b - a for a, b in itertools.pairwise(times) if b > moment and a < moment + 5)
 
 
-@pytest.mark.parametrize("mib", [256, pytest.param(1024, marks=[pytest.mark.full, pytest.mark.timeout(600)])])
-async def test_a_transfer_survives_the_deaths_of_three_relays(tmp_path: Path, mib: int) -> None:
-    size = mib * MIB
-    block = random.Random(mib).randbytes(MIB)
-    sent = hashlib.sha256()
+class Blocks:
+    """A service that sends so many numbered blocks of 1 MiB to whoever connects."""
 
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for number in range(mib):
-            numbered = number.to_bytes(8, "big") + block[8:]
-            sent.update(numbered)
+    def __init__(self, count: int) -> None:
+        self.size = count * MIB
+        self.sent = hashlib.sha256()
+        self.at = ""
+        self._block = random.Random(count).randbytes(MIB)
+
+    async def serve(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(self.size // MIB):
+            numbered = number.to_bytes(8, "big") + self._block[8:]
+            self.sent.update(numbered)
             writer.write(numbered)
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, stage(tmp_path) as start:
-        relays: dict[str, Command] = {}
-        known: list[str] = []
-        for number in range(4):
-            words = ("--mode", "dedicated", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-web")
-            relay = await start(f"relay{number}", "run", *words)
-            ready = await relay.event("ready")
-            relays[ready["relay_id"]] = relay
-            known += ["--bootstrap", ready["listen"][0]]
-        service = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        sharer = await start("sharer", "share", service, *known)
-        opener = await start("opener", "open", (await sharer.event("shared"))["ticket"])
-        host, _, port = (await opener.event("open"))["listen"].rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), limit=4 * MIB)
-        download = Download()
-        downloading = asyncio.create_task(download.run(reader))
-        via = (await opener.event("connection_opened"))["via"]
-        killed: list[float] = []
-        for number in range(1, 4):
-            await download.reached(size * number // 4)
-            killed.append(time.monotonic())
-            await relays.pop(via).kill()
-            via = (await opener.event("connection_moved", number))["via"]
+
+@contextlib.asynccontextmanager
+async def serving(count: int) -> AsyncIterator[Blocks]:
+    blocks = Blocks(count)
+    server = await asyncio.start_server(blocks.serve, "127.0.0.1", 0)
+    async with server:
+        blocks.at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield blocks
+
+
+async def some_relays(start: Any, count: int) -> tuple[dict[str, Command], list[str]]:
+    """Relays by their ids, and the words that tell a command of them."""
+    relays: dict[str, Command] = {}
+    known: list[str] = []
+    for number in range(count):
+        words = ("--mode", "dedicated", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-web")
+        relay = await start(f"relay{number}", "run", *words)
+        ready = await relay.event("ready")
+        relays[ready["relay_id"]] = relay
+        known += ["--bootstrap", ready["listen"][0]]
+    return relays, known
+
+
+@contextlib.asynccontextmanager
+async def downloading(opener: Command) -> AsyncIterator[Download]:
+    """What comes through the tunnel; leaving waits for its end."""
+    host, _, port = (await opener.event("open"))["listen"].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=4 * MIB)
+    download = Download()
+    task = asyncio.create_task(download.run(reader))
+    try:
+        yield download
         async with asyncio.timeout(500):
-            await downloading
+            await task
+    finally:
+        task.cancel()
         writer.close()
-        assert download.marks[-1][1] == size
-        assert download.digest.digest() == sent.digest()
+
+
+@pytest.mark.parametrize("mib", [256, pytest.param(1024, marks=[pytest.mark.full, pytest.mark.timeout(600)])])
+async def test_a_transfer_survives_the_deaths_of_three_relays(tmp_path: Path, mib: int) -> None:
+    async with serving(mib) as blocks, stage(tmp_path) as start:
+        relays, known = await some_relays(start, 4)
+        sharer = await start("sharer", "share", blocks.at, *known)
+        opener = await start("opener", "open", (await sharer.event("shared"))["ticket"])
+        killed: list[float] = []
+        async with downloading(opener) as download:
+            via = (await opener.event("connection_opened"))["via"]
+            for number in range(1, 4):
+                await download.reached(blocks.size * number // 4)
+                killed.append(time.monotonic())
+                await relays.pop(via).kill()
+                via = (await opener.event("connection_moved", number))["via"]
+        assert download.marks[-1][1] == blocks.size
+        assert download.digest.digest() == blocks.sent.digest()
         closed = await sharer.event("connection_closed")
-        assert (closed["sent"], closed["ended"]) == (size, "closed")
+        assert (closed["sent"], closed["ended"]) == (blocks.size, "closed")
     stalls = [download.stall_after(moment) for moment in killed]
     assert max(stalls) <= STALL_S, stalls
     assert statistics.median(stalls) < MEDIAN_S, stalls
+
+
+async def test_a_relay_that_holds_reservations_of_both_ends_dies_once(tmp_path: Path) -> None:
+    async with serving(128) as blocks, stage(tmp_path) as start:
+        # There are no others, so both ends hold both.
+        relays, known = await some_relays(start, 2)
+        sharer = await start("sharer", "share", blocks.at, *known)
+        bob = await start("bob", "run", "--no-web", *known)
+        await bob.event("reserved", 2)
+        opener = await start("bob", "open", (await sharer.event("shared"))["ticket"])
+        async with downloading(opener) as download:
+            via = (await opener.event("connection_opened"))["via"]
+            await download.reached(blocks.size // 2)
+            killed = time.monotonic()
+            await relays.pop(via).kill()
+            assert (await opener.event("connection_moved"))["via"] in relays
+        assert download.digest.digest() == blocks.sent.digest()
+        assert download.stall_after(killed) <= STALL_S
+        assert [event["event"] for event in opener.events].count("connection_moved") == 1
