@@ -1,4 +1,6 @@
-"""Which IP addresses are the Internet's: the one rule by which strangers' words may make a node dial. Pure."""
+"""Which IP addresses are the Internet's, the one rule by which strangers' words may make a node dial; and which are in
+one network. Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["PublicAddresses", "carries_ipv4"]
+__all__ = ["PublicAddresses", "carries_ipv4", "prefix_of"]
 
 _CARRY_IPV4: Final = tuple(
     ipaddress.IPv6Network(text)
@@ -18,6 +20,17 @@ _CARRY_IPV4: Final = tuple(
 def carries_ipv4(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Is there an IPv4 address inside, to which it leads?"""
     return ip.version == 6 and any(ip in network for network in _CARRY_IPV4)
+
+
+def prefix_of(host: str | ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    """The network that an address is counted under: the /24 of IPv4, the /48 of IPv6, as 3 or 6 bytes.
+
+    An IPv4 address mapped into IPv6 counts as itself. ValueError when `host` is no IP address.
+    """
+    ip = ipaddress.ip_address(host.partition("%")[0]) if isinstance(host, str) else host
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.packed[:3] if ip.version == 4 else ip.packed[:6]
 
 
 class PublicAddresses:

@@ -18,9 +18,9 @@ from towpath.discovery.provider_store import (
     PER_PREFIX,
     Provider,
     ProviderStore,
-    prefix_of,
 )
 from towpath.discovery.shards import KEYS, shard_key
+from towpath.internet import prefix_of
 
 _KEY = shard_key(3)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from towpath._native.endpoint import pack_remote
 from towpath.addresses import peer_id_to_text, to_bytes
-from towpath.internet import PublicAddresses
-from towpath.reachability.networks import Ip, Place, network_of, place_of
+from towpath.internet import PublicAddresses, prefix_of
+from towpath.reachability.networks import Ip, Place, place_of
 from towpath.reachability.policy import (
     CANDIDATES,
     SERVERS,
@@ -150,7 +150,7 @@ def test_no_limit_is_ever_passed(steps: list[tuple[float, bytes, Place, Place, b
         recent = [g for g in granted if now[0] - g[0] < 60]
         assert len(recent) <= limits.all
         assert sum(g[2].owed > 0 for g in recent) <= limits.paid
-        assert all(n <= limits.of_network for n in Counter(network_of(g[1].ip) for g in recent).values())
+        assert all(n <= limits.of_network for n in Counter(prefix_of(g[1].ip) for g in recent).values())
         assert open_.total() <= limits.at_once
         assert all(n <= limits.of_peer_at_once for n in open_.values())
 
@@ -188,9 +188,9 @@ def test_candidates_are_public_few_and_seen_twice(
         elif origin is Origin.MAPPED:
             assert place in mapped
         else:
-            witnesses = {network_of(s.witness) for s in seen if s.place.ip == place.ip}
-            assert len(witnesses - {network_of(place.ip)}) >= 2
-            by = {network_of(s.witness) for s in seen if s.place == place and s.inbound}
+            witnesses = {prefix_of(s.witness) for s in seen if s.place.ip == place.ip}
+            assert len(witnesses - {prefix_of(place.ip)}) >= 2
+            by = {prefix_of(s.witness) for s in seen if s.place == place and s.inbound}
             assert len(by) >= 2 or any(place.port == own.port for own in listening)
 
 
@@ -229,10 +229,10 @@ def test_one_network_takes_no_candidate_away(
 def test_servers_are_outside_and_of_different_networks(found: list[Ip], ours: list[Ip], seed: int) -> None:
     servers = [server_at(n, ip) for n, ip in enumerate(found)]
     chosen = choose(servers, ours, public, random.Random(seed))
-    networks = [network_of(server.ip) for server in chosen]
+    networks = [prefix_of(server.ip) for server in chosen]
     assert len(set(networks)) == len(networks)
     assert all(public(s.ip) and s.ip not in ours and s in servers for s in chosen)
-    assert set(networks) == {network_of(ip) for ip in found if public(ip) and ip not in ours}
+    assert set(networks) == {prefix_of(ip) for ip in found if public(ip) and ip not in ours}
 
 
 votes = st.lists(st.sampled_from([True, False, None]), max_size=7).map(

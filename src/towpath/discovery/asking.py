@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from towpath.addresses import host_of, parse
 from towpath.client.dialing import Dialer
 from towpath.discovery.lookups import ASKED, ControlRelay
-from towpath.discovery.provider_store import prefix_of
 from towpath.errors import TowpathError
+from towpath.internet import prefix_of
 from towpath.relaystream import PROTOCOL
 
 if TYPE_CHECKING:

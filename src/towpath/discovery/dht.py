@@ -39,8 +39,8 @@ from towpath.dht.messages import (
     Trouble,
 )
 from towpath.discovery.dht_process import DhtProcess
-from towpath.discovery.provider_store import prefix_of
 from towpath.errors import AddressError, DhtError, TowpathError
+from towpath.internet import prefix_of
 
 if TYPE_CHECKING:
     from towpath._native.appstream import AppStream

@@ -49,7 +49,7 @@ class AskedRelay(Protocol):
 
     @property
     def prefix(self) -> bytes:
-        """Its network (`provider_store.prefix_of`): two that share one are one voice."""
+        """Its network (`internet.prefix_of`): two that share one are one voice."""
         ...
 
     async def look_up_peer(self, peer_id: bytes) -> list[bytes]:

@@ -6,7 +6,6 @@ squatted in an afternoon. Here the newest stay, few from one prefix, and each an
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,12 +13,12 @@ from typing import Final, NamedTuple
 
 from towpath.discovery.shards import KEYS
 
-__all__ = ["ANSWERED", "LIFE_S", "MAX_OTHER_KEYS", "PER_KEY", "PER_PREFIX", "Provider", "ProviderStore", "prefix_of"]
+__all__ = ["ANSWERED", "LIFE_S", "MAX_OTHER_KEYS", "PER_KEY", "PER_PREFIX", "Provider", "ProviderStore"]
 
 LIFE_S: Final = 7200.0
 PER_KEY: Final = 128
 PER_PREFIX: Final = 2
-"""Providers of one key from one prefix (see `prefix_of`)."""
+"""Providers of one key from one prefix (see `internet.prefix_of`)."""
 ANSWERED: Final = 20
 MAX_OTHER_KEYS: Final = 512
 """Keys that are kept besides the shards'."""
@@ -112,14 +111,3 @@ class ProviderStore:
             if now - kept[oldest].at < LIFE_S:
                 return
             del kept[oldest]
-
-
-def prefix_of(host: str) -> bytes:
-    """The /24 of an IPv4 address, the /48 of an IPv6 one; an IPv4 address mapped into IPv6 counts as itself.
-
-    ValueError when `host` is no IP address.
-    """
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.packed[:3] if address.version == 4 else address.packed[:6]

@@ -1,4 +1,4 @@
-"""IP addresses as reachability sees them: which belong to one network, and what a binary multiaddr says. Pure.
+"""IP addresses as reachability sees them: what a binary multiaddr says. Pure.
 
 Addresses that peers named are bounded by who decoded them.
 """
@@ -12,10 +12,9 @@ from towpath._native.endpoint import pack_remote
 from towpath.addresses import peer_id_to_bytes, to_text
 from towpath.errors import AddressError
 
-__all__ = ["Ip", "Network", "Place", "network_of", "place_of"]
+__all__ = ["Ip", "Place", "place_of"]
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Place(NamedTuple):
@@ -47,8 +46,3 @@ def place_of(address: bytes, peer_id: bytes | None = None) -> Place | None:
         return None
     port = int(words[4])
     return Place(ipaddress.ip_address(words[2]), port) if port else None
-
-
-def network_of(ip: Ip) -> Network:
-    """The network that an address is counted under: its /24 or /48."""
-    return ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False)

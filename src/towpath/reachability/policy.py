@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from towpath.reachability.networks import Ip, Network, Place, network_of
+from towpath.internet import prefix_of
+from towpath.reachability.networks import Ip, Place
 from towpath.waiting import doubled
 
 __all__ = [
@@ -111,13 +112,13 @@ def candidates(
     """
     found = [Candidate(place, Origin.OWN) for place in listening if public(place.ip)]
     found += [Candidate(place, Origin.MAPPED) for place in mapped if public(place.ip)]
-    seen: dict[Ip, set[Network]] = {}
-    reached: dict[Place, set[Network]] = {}
+    seen: dict[Ip, set[bytes]] = {}
+    reached: dict[Place, set[bytes]] = {}
     for witness, place, inbound in sightings:
-        if public(place.ip) and network_of(witness) != network_of(place.ip):
-            seen.setdefault(place.ip, set()).add(network_of(witness))
+        if public(place.ip) and prefix_of(witness) != prefix_of(place.ip):
+            seen.setdefault(place.ip, set()).add(prefix_of(witness))
             if inbound:
-                reached.setdefault(place, set()).add(network_of(witness))
+                reached.setdefault(place, set()).add(prefix_of(witness))
     for ip, networks in sorted(seen.items(), key=lambda item: -len(item[1])):
         if len(networks) >= _WITNESSES:
             # The port that one peer names takes no other's place: it may lie.
@@ -137,10 +138,10 @@ def choose(
     mine = set(ours)
     shuffled = list(servers)
     chance.shuffle(shuffled)
-    found: dict[Network, Server] = {}
+    found: dict[bytes, Server] = {}
     for server in shuffled:
         if public(server.ip) and server.ip not in mine:
-            found.setdefault(network_of(server.ip), server)
+            found.setdefault(prefix_of(server.ip), server)
     return list(found.values())
 
 

@@ -12,7 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from towpath.reachability.networks import Ip, Network, Place, network_of, place_of
+from towpath.internet import prefix_of
+from towpath.reachability.networks import Ip, Place, place_of
 
 __all__ = ["PAY_MAX", "PAY_MIN", "REFUSED", "REJECTED", "Grant", "Limits", "Serving"]
 
@@ -65,7 +66,7 @@ class Serving:
         self._chance = chance
         self._clock = clock
         self._limits = limits or Limits()
-        self._taken: deque[tuple[float, Network]] = deque()
+        self._taken: deque[tuple[float, bytes]] = deque()
         self._paid: deque[float] = deque()
         self._now: Counter[bytes] = Counter()
 
@@ -77,7 +78,7 @@ class Serving:
         limits = self._limits
         if origin is None or self._now.total() >= limits.at_once or self._now[peer_id] >= limits.of_peer_at_once:
             return REJECTED
-        network = network_of(origin.ip)
+        network = prefix_of(origin.ip)
         if len(self._taken) >= limits.all or sum(n == network for _, n in self._taken) >= limits.of_network:
             return REJECTED
         self._taken.append((now, network))

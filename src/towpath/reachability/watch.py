@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from towpath._native.autonat import Autonat
 from towpath.addresses import peer_id_to_text, to_bytes
-from towpath.internet import PublicAddresses
+from towpath.internet import PublicAddresses, prefix_of
 from towpath.log import get_logger
 from towpath.reachability.asking import ask, meet, servers_of, sighting_of
-from towpath.reachability.networks import Network, Place, network_of, place_of
+from towpath.reachability.networks import Place, place_of
 from towpath.reachability.policy import (
     SERVERS,
     Candidate,
@@ -93,7 +93,7 @@ class Reachability:
         self._serving = Serving(self._public, _routed, self._chance, time.monotonic)
         self._autonat: Autonat | None = None
         self._mapping: PortMapping | None = None
-        self._sightings: OrderedDict[Network, Sighting] = OrderedDict()
+        self._sightings: OrderedDict[bytes, Sighting] = OrderedDict()
         self._findings: list[Finding] = []
         self._servers = 0
         self._wake = asyncio.Event()
@@ -158,7 +158,7 @@ class Reachability:
         sighting = sighting_of(session)
         if sighting is not None and self._public(sighting.place.ip):
             before = self._candidates()
-            network = network_of(sighting.witness)
+            network = prefix_of(sighting.witness)
             self._sightings.pop(network, None)
             self._sightings[network] = sighting
             if len(self._sightings) > _SIGHTINGS:
