@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from towpath._native.budget import Budget
+from towpath.credits.policy import Load, share
 from towpath.host import sources
 from towpath.host.sources import Makers, Source, needed
 from towpath.log import get_logger
@@ -29,6 +30,7 @@ from towpath.relaystream.relay import Facts, Quota, RelaySide
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath.credits.billing import Billing
+    from towpath.credits.gate import Gate
     from towpath.events import EventHub
     from towpath.host.upload import UploadWatch
     from towpath.relay.queue_guard_task import Guard
@@ -112,6 +114,8 @@ class RelayService:
         """What answers look-ups from an IP address, and takes clients' records; to be set before `start`."""
         self.billing: Billing | None = None
         """Who asks senders for receipts; to be set before `start`."""
+        self.gate: Gate | None = None
+        """What credits say to circuits; to be set before `start`."""
         self.on_state: Callable[[], None] = lambda: None
         """Called behind each change of the state, for who else goes by it."""
         self._guard: Guard | None = None
@@ -229,7 +233,7 @@ class RelayService:
 
     def _admit_by(self, relay: RelaySettings) -> None:
         barred = self._policy.barred
-        self._policy = Admission(relay, self._refused)
+        self._policy = Admission(relay, self._refused, self.gate)
         self._policy.barred = barred
         if self._endpoint.relay is not None:
             self._endpoint.relay.policy = self._policy
@@ -269,6 +273,9 @@ class RelayService:
             self._spending.follow(relay)
             if self.billing is not None:
                 self.billing.follow(relay)
+            if self.gate is not None:
+                self._spending.on_circuit_ended = self.gate.ended
+                self.gate.follow(relay)
             hasten()
         else:
             self._endpoint.offer_relaying(True)
@@ -283,6 +290,8 @@ class RelayService:
         self._spending.follow(None)
         if self.billing is not None:
             self.billing.follow(None)
+        if self.gate is not None:
+            self.gate.follow(None)
         if self._side is not None and self._position.state is State.OFF:
             self._side.close()
             self._side = None
@@ -423,6 +432,21 @@ class RelayService:
     def owners_rate(self) -> float | None:
         """The rate that the owner allows, whatever the line takes; None: any."""
         return self._owners_rate().rate
+
+    @property
+    def side(self) -> RelaySide | None:
+        """What talks to clients, while there is anything to say."""
+        return self._side
+
+    def load(self) -> Load:
+        """What is in use of each thing that can run out."""
+        relay, limits, rate = self._endpoint.relay, self._effective.relay, self.rate.rate
+        return Load(
+            share(max(self._spending.rate_now), rate),
+            share(0 if relay is None else len(relay.circuits) + relay.connecting, limits.max_circuits),
+            share(0 if relay is None else len(relay.reservations), limits.max_reservations),
+            self._spending.used(),
+        )
 
     def status(self) -> dict[str, Any]:
         """The relay's part of the node's status."""
