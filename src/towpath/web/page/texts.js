@@ -27,7 +27,6 @@ export const texts = {
     themes: { system: "Auto", light: "Light", dark: "Dark" },
     undo: "Undo",
     cancel: "Cancel",
-    save: "Save",
     loading: "Loading…",
     saved: "Saved.",
     saved_for_restart: "Saved. It takes effect when the node is started again.",
@@ -67,7 +66,6 @@ export const texts = {
   },
   home: {
     title: "Home",
-    state: "State",
     pause: "Pause",
     pause_hour: "For 1 hour",
     pause_tomorrow: "Until tomorrow, {time}",
@@ -89,7 +87,6 @@ export const texts = {
     reputation_none: "No measurement yet. It comes from relays and peers that used this node; nobody has told of it so far.",
     reputation_off: "No measurement yet. Others rate a relay that they used, and this node does not relay.",
     reputation_of: "{reputation} of 100",
-    reputation_peers: { one: "From 1 peer", other: "From {n} peers" },
     credits: "Credits",
     credits_earned: "Earned",
     credits_spent: "Spent",
