@@ -11,8 +11,8 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from towpath.child_process import ChildProcess
 from towpath.credits.computing_messages import (
@@ -359,34 +359,37 @@ class Credit:
         error = task.exception()
         if error is not None:
             _log.error("credit.failed", note=f"the process that computes credit cannot be started: {error}")
+            self._questions.clear()
             self._again()
 
     async def _begin(self, wait: float) -> None:
         await asyncio.sleep(wait)
         evidence = await self._store.rows("evidence")
         used = await self._store.rows("credit_used")
+        dead: list[str] = []
+
+        def ended(why: str) -> None:
+            dead.append(why)
+            self._ended(process, why)
+
         process: ChildProcess[FromNode, FromChild] = ChildProcess(
-            "towpath.credits.computing", encode, decode_from_child, self._hear, lambda why: self._ended(process, why)
+            "towpath.credits.computing", encode, decode_from_child, self._hear, ended
         )
         await process.start()
-        if self._stopped:
+        try:
+            for message in self._all_that_is_known(evidence, used):
+                process.say(message)
+                # Ten thousand receipts are too much for one turn of the loop.
+                await asyncio.sleep(0)
+                if dead:
+                    raise ChildProcessError(dead[0])
+        except asyncio.CancelledError:
             process.end("the node stops")
             await process.gone()
-            return
+            raise
         self._process = process
-        self._begun = self._loop.time()
+        self._begun = self._spoke = self._heard_at = self._loop.time()
         self._told_given, self._given_at = {}, -STALE_S
-        self._say(Begin(self._own))
-        for liar in self._liars:
-            self._say(Distrust(liar))
-        for first in range(0, len(evidence), ROWS_AT_ONCE):
-            self._say(Load([Stored(*row) for row in evidence[first : first + ROWS_AT_ONCE]]))
-        for first in range(0, len(used), USED_AT_ONCE):
-            self._say(LoadUsed([UsedRow(*row) for row in used[first : first + USED_AT_ONCE]]))
-        duals = self._duals()
-        for first in range(0, len(duals), MAX_EVIDENCE):
-            ours = list(duals[first : first + MAX_EVIDENCE])
-            self._say_of(self._own, Bring(self._number(), self._own, ours, self._clock()))
         self._tell_given()
         self._show()
         for account, kept in list(self._accounts.items()):
@@ -396,6 +399,22 @@ class Credit:
                 self._ask(account)
         self._settle()
         self._watch()
+
+    def _all_that_is_known(
+        self, evidence: Sequence[tuple[Any, ...]], used: Sequence[tuple[Any, ...]]
+    ) -> Iterator[FromNode]:
+        yield Begin(self._own)
+        for liar in list(self._liars):
+            yield Distrust(liar)
+        for first in range(0, len(evidence), ROWS_AT_ONCE):
+            yield Load([Stored(*row) for row in evidence[first : first + ROWS_AT_ONCE]])
+        for first in range(0, len(used), USED_AT_ONCE):
+            yield LoadUsed([UsedRow(*row) for row in used[first : first + USED_AT_ONCE]])
+        duals = self._duals()
+        for first in range(0, len(duals), MAX_EVIDENCE):
+            number = self._number()
+            self._questions[number] = (self._own, 0)
+            yield Bring(number, self._own, list(duals[first : first + MAX_EVIDENCE]), self._clock())
 
     def _watch(self) -> None:
         left = IDLE_S - (self._loop.time() - self._spoke)
