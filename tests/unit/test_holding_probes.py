@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.relays import relay_id
 from towpath.addresses import peer_id_to_text
-from towpath.client.guide import AWAY, CONNECTED, SERVED
+from towpath.client.guide import AWAY, CONNECTED, KEPT
 from towpath.client.holding import Holding
 from towpath.discovery.candidates import Measured, Outcome, noted
 
@@ -58,7 +58,7 @@ async def test_each_minute_who_lives_is_told_with_its_distance_and_who_is_gone_i
     assert begun + 80 + 48 <= holding._probe_at <= begun + 80 + 72
 
 
-async def test_a_reservation_that_was_refreshed_is_a_success_and_one_that_stands_is_none(
+async def test_a_reservation_that_was_refreshed_is_told_and_so_is_one_that_stands(
     watched: tuple[Holding, Told, list[Any]],
 ) -> None:
     holding, guide, seats = watched
@@ -66,7 +66,7 @@ async def test_a_reservation_that_was_refreshed_is_a_success_and_one_that_stands
     seats[0].expires_at = 200.0
     guide.notes.clear()
     holding._probe(holding._probe_at)
-    assert [outcome for _, outcome, _ in guide.notes] == [SERVED, CONNECTED, AWAY]
+    assert [outcome for _, outcome, _ in guide.notes] == [KEPT, CONNECTED, AWAY]
 
 
 def test_standing_for_an_hour_wins_nothing_back_that_dropped_circuits_lost() -> None:
@@ -79,6 +79,13 @@ def test_standing_for_an_hour_wins_nothing_back_that_dropped_circuits_lost() -> 
     assert (stood.health, stood.failing) == (own.health, own.failing)
     assert stood.tries == pytest.approx(own.tries, rel=0.01)
     assert stood.uptime > own.uptime
+
+
+def test_a_refreshed_reservation_counts_as_served_and_wins_no_health_back() -> None:
+    own = noted(noted(Measured(), Outcome.SERVED, NOW), Outcome.FAILED, NOW + 1)
+    kept = noted(own, Outcome.KEPT, NOW + 2)
+    assert kept.successful == pytest.approx(own.successful + 1)
+    assert (kept.health, kept.failing, kept.failed_at) == (own.health, own.failing, own.failed_at)
 
 
 def test_being_away_costs_uptime_only_and_only_when_others_answer() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from towpath.client.choice import Offer
 
-__all__ = ["AWAY", "CONNECTED", "FAILED", "REFUSED", "SERVED", "Guide", "RelayOffer"]
+__all__ = ["AWAY", "CONNECTED", "FAILED", "KEPT", "REFUSED", "SERVED", "Guide", "RelayOffer"]
 
 AWAY = "away"
 """It holds our reservation and still cannot be reached."""
@@ -17,7 +17,9 @@ AWAY = "away"
 CONNECTED = "connected"
 """It answered."""
 SERVED = "served"
-"""It granted or refreshed a reservation, or made a circuit."""
+"""It granted a reservation, or made a circuit."""
+KEPT = "kept"
+"""It refreshed a reservation."""
 REFUSED = "refused"
 """It has no room, or does not take us."""
 FAILED = "failed"

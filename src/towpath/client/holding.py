@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_bytes
 from towpath.client.choice import BOOTSTRAP_S, PATIENCE_S, SETTLED_S, WANTED, Offer, Plan, Seat, in_order, plan
-from towpath.client.guide import AWAY, CONNECTED, SERVED
+from towpath.client.guide import AWAY, CONNECTED, KEPT
 from towpath.client.reservations import back_off
 from towpath.errors import NoRelaysAvailable, TowpathError
 from towpath.log import get_logger
@@ -241,7 +241,7 @@ class Holding:
             relay_id, session = peer_id_to_bytes(held.relay_id), held.session
             if session is not None and not session.closed:
                 refreshed = held.expires_at != before.get(held, held.expires_at)
-                self._guide.note(relay_id, SERVED if refreshed else CONNECTED, session.rtt_s or None)
+                self._guide.note(relay_id, KEPT if refreshed else CONNECTED, session.rtt_s or None)
             elif held.state == "lost":
                 self._guide.note(relay_id, AWAY)
 

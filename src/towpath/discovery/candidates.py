@@ -77,7 +77,9 @@ class Outcome(enum.StrEnum):
     CONNECTED = "connected"
     """It answered: up, but nothing served by that; also each minute that it holds a reservation of ours."""
     SERVED = "served"
-    """It granted a reservation, or refreshed one, or made a circuit."""
+    """It granted a reservation, or made a circuit."""
+    KEPT = "kept"
+    """It refreshed a reservation: served, which says nothing of circuits; a relay that drops them all can do that."""
     REFUSED = "refused"
     """It answered no: it has no room, or does not take us. No fault of its own."""
     FAILED = "failed"
@@ -138,7 +140,9 @@ def noted(
     if up or blame:
         watched_s += gap
         up_s += gap if up else 0.0
-    if outcome is Outcome.SERVED:
+    if outcome is Outcome.KEPT:
+        successful += 1
+    elif outcome is Outcome.SERVED:
         successful += 1
         health += (1.0 - health) * _BETTER
         failing, unsure, refused_at = 0, False, 0.0
