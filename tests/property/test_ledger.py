@@ -194,7 +194,7 @@ def test_a_network_is_served_as_one_however_many_accounts_it_invents(identities:
 def test_what_is_promised_is_there_whatever_is_opened_beside_it(
     credit: int, size: int, steps: list[tuple[str, int]]
 ) -> None:
-    """A sender opens, uses and ends circuits as it likes: never gets it more than it has, and each gets what was told."""
+    """A sender opens, uses and ends circuits as it likes: it never gets more than it has, nor less than it was told."""
     account, prefix = PAYERS[0], b"\xc0\x00\x02"
     escrow, senders, tier = Escrow(), Senders(), Tier(size, 0.0)
     had, used = credit, 0
