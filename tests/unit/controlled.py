@@ -41,6 +41,27 @@ class DoubleHand:
         return {"data": "/data", "counts": {"ok": 0, "warning": 1, "problem": 0}, "findings": [finding]}
 
 
+class DoubleReputation:
+    """Has one relay measured, and is known to three peers."""
+
+    def facts(self) -> dict[str, Any]:
+        own = {"reputation": 87, "stars": 4, "reputation_from": 3, "reputation_parts": ["87% of 300 circuits worked"]}
+        gossip = {"sharing": False, "digests_known": 2, "frauds_known": 1}
+        return {**own, **gossip, "relays": [self.of_peer(RELAY)]}
+
+    def of_peer(self, peer: str) -> dict[str, Any]:
+        measured = {"successful_circuits": 12.0, "failed_circuits": 1.0, "uptime_percentage": 99.5}
+        more = {"avg_latency_ms": 31.0, "bandwidth_contributed_mb": 40.0, "walk": None, "ranking": 82.0}
+        between = {"bytes_relayed_for_me": 40_000_000, "bytes_relayed_by_me": 0, "reputation": 82}
+        return {"peer": peer, "known": True, "score": 82, "stars": 4, **measured, **more, **between}
+
+    def independence(self) -> dict[str, Any]:
+        seen = {"share_by_source": {"dht": 0.9, "bootstrap": 0.1}, "spare_capacity": 0.5, "relays": 9}
+        why = "10% of the circuits needed a bootstrap relay (at most 5% should)"
+        told = {"relays_in_top_half": 4, "sentence": f"no: {why}", "missing": [why]}
+        return {"self_sustaining": False, **seen, **told}
+
+
 class DoubleNode:
     """Answers what a node would, and does what it is told to itself alone."""
 
@@ -48,6 +69,7 @@ class DoubleNode:
         self.settings = Settings.load({"relay.mode": "dedicated", "log.level": "debug"}, environ={})
         self.events = EventHub()
         self.by_hand = DoubleHand(self)
+        self.reputation = DoubleReputation()
         self.state = "relaying"
         self.why = "relay mode is on"
         self.until: float | None = None

@@ -73,6 +73,7 @@ WORDS = {
     "config unset": "config unset relay.max_circuits",
     "mode MODE": "mode cooperative",
     "limit WHAT VALUE": "limit day 7GB",
+    "reputation PEER": f"reputation {PEER}",
     "schedule set": "schedule set mon 09-17 off",
 }
 ELSEWHERE = ("id", "service", "web", "doctor")

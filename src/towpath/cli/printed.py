@@ -144,6 +144,8 @@ ONCE: Final[dict[str, str | tuple[str]]] = {
     "reservations": ("reservation",),
     "peers": ("peer",),
     "relays": ("relay",),
+    "reputation": "reputation",
+    "reputation PEER": "peer_reputation",
     "mode": "position",
     "mode MODE": "written",
     "pause": "position",

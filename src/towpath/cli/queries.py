@@ -10,6 +10,7 @@ from towpath.cli.changing import position_in_words
 from towpath.cli.options import Data, Full, Json
 from towpath.cli.output import columns, duration, print_facts, print_json, print_table, quantity, several, truth
 from towpath.cli.places import data_directory
+from towpath.cli.reputation import in_words, independence
 from towpath.cli.view import COUNTED, budget_lines, signs
 from towpath.control.client import ask
 from towpath.log import short_peer_id
@@ -87,6 +88,8 @@ def status(*, data: Data = None, as_json: Json = False) -> None:
             ("up for", duration(found["uptime_s"])),
             *(("listens at", address) for address in found["addresses"]),
             *([("from outside", found["reachability_why"])] if found["addresses"] else []),
+            ("reputation", in_words(found)),
+            ("stands alone", independence(found)),
             *_client(found["client"]),
             ("peer id", found["peer_id"]),
             ("relay id", found["relay_id"]),

@@ -18,6 +18,7 @@ __all__ = [
     "Json",
     "NotUnderstood",
     "Parameter",
+    "Reputed",
     "Route",
     "WrongRequest",
 ]
@@ -50,11 +51,28 @@ class Hand(Protocol):
         """See ByHand."""
 
 
+class Reputed(Protocol):
+    """What is known of reputations."""
+
+    def facts(self) -> dict[str, Any]:
+        """See Reputation."""
+
+    def of_peer(self, peer: str) -> dict[str, Any]:
+        """See Reputation."""
+
+    def independence(self) -> dict[str, Any]:
+        """See Reputation."""
+
+
 class Controlled(Protocol):
     """What the control API needs of a Node."""
 
     @property
     def by_hand(self) -> Hand:
+        """See Node."""
+
+    @property
+    def reputation(self) -> Reputed:
         """See Node."""
 
     @property

@@ -12,6 +12,7 @@ import msgspec
 
 from towpath.control.described_settings import settings_rows
 from towpath.control.owner_routes import OWNER_ROUTES
+from towpath.control.reputation_routes import REPUTATION_ROUTES
 from towpath.control.route import SOURCE, Asked, Body, Controlled, Json, Parameter, Route, WrongRequest
 from towpath.control.schemas import Schema, one_of, refer
 from towpath.settings import RelayMode
@@ -201,6 +202,7 @@ ROUTES: Final = (
         body=Body(Mode, _MODE_BODY),
     ),
     *OWNER_ROUTES,
+    *REPUTATION_ROUTES,
 )
 
 EVENTS: Final = "/v1/events"

@@ -217,6 +217,10 @@ class Reputation:
         """Could bootstrap relays be switched off, by what this node sees?"""
         return self_sustaining(self._sources.made(), [_room(one) for one in self._volunteers()])
 
+    def independence(self) -> dict[str, Any]:
+        """The same, as the API tells it."""
+        return self.sustaining().told()
+
     def _volunteers(self) -> list[Candidate]:
         ranked = self._discovery.finder.ranked()
         return [one.candidate for one in ranked if one.usable and one.candidate.source != "bootstrap"]
@@ -229,7 +233,7 @@ class Reputation:
             "stars": own.stars,
             "reputation_from": own.peers,
             "reputation_parts": own.parts,
-            "self_sustaining": self.sustaining().told(),
+            "self_sustaining": self.independence(),
         }
 
     def facts(self) -> dict[str, Any]:
