@@ -8,7 +8,7 @@ import { fill, h, icon, say, show } from "../parts/dom.js";
 import { meter, stars } from "../parts/meter.js";
 import { sinceInWords, stateInWords } from "../parts/state.js";
 import { attempt, toast } from "../parts/toast.js";
-import { known, t } from "../parts/words.js";
+import { capital, known, t } from "../parts/words.js";
 
 export const title = t("home.title");
 const MODES = ["client", "cooperative", "dedicated"];
@@ -181,15 +181,15 @@ function budget() {
 
 function standing() {
   const reputation = h("div", { class: "stack" });
-  const credits = h("div", { class: "stack" });
+  const balanced = h("div", { class: "stack" });
   const elements = [
     card(t("home.reputation"), {}, reputation),
-    card(t("home.credits"), { foot: h("a", { href: "#/ledger" }, t("home.more_ledger")) }, credits),
+    card(t("home.credits"), { foot: h("a", { href: "#/ledger" }, t("home.more_ledger")) }, balanced),
   ];
   return {
     elements,
     update(status) {
-      const parts = reputationParts(status);
+      const parts = (status.reputation_parts ?? []).map(capital);
       fill(reputation, [status.reputation, status.stars, status.mode, parts], () => {
         if (status.reputation === null) {
           return h("p", { class: "empty" }, t(status.mode === "client" ? "home.reputation_off" : "home.reputation_none"));
@@ -200,35 +200,28 @@ function standing() {
         ];
       });
       const { earned, spent, balance } = status.credits;
-      const priority = priorityInWords(status);
-      fill(credits, [earned, spent, balance, priority], () => {
+      const priority = status.credits.priority?.sentence ?? t("home.priority_none");
+      fill(balanced, [earned, spent, balance, priority], () => {
         const list = facts([
           ["earned", t("home.credits_earned")],
           ["spent", t("home.credits_spent")],
           ["balance", t("home.credits_balance")],
         ]);
-        list.tell("earned", earned > 0 ? size(earned) : t("shell.nothing_yet"));
-        list.tell("spent", spent > 0 ? size(spent) : t("shell.nothing_yet"));
-        list.tell("balance", `${balance < 0 ? "−" : ""}${size(balance)}`);
+        list.tell("earned", credits(earned));
+        list.tell("spent", credits(spent));
+        list.tell("balance", balance ? credits(balance) : t("home.credits_even"));
         return [
-          earned || spent ? list : h("p", { class: "empty" }, t("home.credits_none")),
-          h("p", { class: "small muted" }, `${t("home.priority")}: ${priority}`),
+          earned || spent ? [list, h("p", { class: "small muted" }, t("home.credit_is"))] : h("p", { class: "empty" }, t("home.credits_none")),
+          h("p", null, h("strong", null, `${t("home.priority")}: `), priority),
         ];
       });
     },
   };
 }
 
-/** What the node says its reputation is made of, sentence by sentence. */
-function reputationParts(status) {
-  const parts = status.reputation_parts ?? [];
-  return parts.map((part) => (typeof part === "string" ? part : (part.sentence ?? ""))).filter(Boolean);
-}
-
-function priorityInWords(status) {
-  const told = status.credits.priority ?? status.priority;
-  if (typeof told === "string") return told;
-  return told?.sentence ?? t("home.priority_none");
+/** Credits, of which each stands for a mebibyte. */
+function credits(amount) {
+  return amount ? t("home.credits_amount", { n: amount, amount: number(amount, Math.abs(amount) < 10 ? 1 : 0) }) : t("shell.nothing_yet");
 }
 
 // --- as a client ---------------------------------------------------------------------------------
@@ -260,7 +253,7 @@ function ownConnections() {
           ? h("ul", { class: "rows", role: "list" }, found.map(relayLine))
           : h("p", { class: "empty" }, t("home.connected_none")),
       );
-      used.tell("used", client.credits_used > 0 ? size(client.credits_used) : t("shell.nothing_yet"));
+      used.tell("used", credits(client.credits_used));
     },
   };
 }

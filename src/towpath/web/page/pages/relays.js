@@ -138,9 +138,12 @@ function discovery() {
     ["bootstrap", t("relays.bootstrap_share")],
   ]);
   const failed = h("p", { class: "small muted", hidden: true });
+  const sustaining = h("p", { class: "small muted", hidden: true });
   return {
-    element: card(t("relays.found"), {}, list, failed),
-    update({ discovery: found, client, mode }) {
+    element: card(t("relays.found"), {}, list, failed, sustaining),
+    update({ discovery: found, client, mode, self_sustaining: independence }) {
+      say(sustaining, independence ? t("relays.sustaining", { sentence: capital(independence.sentence) }) : "");
+      show(sustaining, independence);
       if (!found) return;
       list.tell("known", found.relays_known ? number(found.relays_known) : t("shell.none_yet"));
       list.tell("dht", found.dht ? t("relays.dht_servers", { n: found.dht_servers }) : t("relays.dht_not"));

@@ -179,7 +179,7 @@ function figures(points) {
   const shown = points.slice(-MOST_ROWS).reverse();
   return h(
     "div",
-    { class: "table-scroll tall", tabIndex: 0, role: "region", aria: { label: t("traffic.as_table") } },
+    { class: "table-scroll tall", tabIndex: 0, role: "group", aria: { label: t("traffic.as_table") } },
     h(
       "table",
       { class: "table-plain" },

@@ -27,7 +27,7 @@ export function table({ label, columns, id, sort, empty }) {
   const heads = columns.map((column) => head(column));
   const grid = h("table", { aria: { label } }, h("thead", null, h("tr", { aria: { rowindex: 1 } }, heads)), body);
   const none = h("p", { class: "empty" }, empty);
-  const box = h("div", { class: "table-scroll tall", tabIndex: 0, role: "region", aria: { label }, onscroll: () => plan() }, grid);
+  const box = h("div", { class: "table-scroll tall", tabIndex: 0, role: "group", aria: { label }, onscroll: () => plan() }, grid);
   const hold = () => {
     still = body.matches(":hover") || body.contains(document.activeElement);
   };

@@ -27,7 +27,7 @@ export function weekGrid(brush, changed) {
     h(
       "div",
       { role: "columnheader", class: "head-cell" },
-      h("button", { class: "head", type: "button", tabIndex: -1, aria: { label: t("week.paint_hour", { hour: clockHour(hour) }) }, onclick: () => column(hour) }, hourOfDay(hour)),
+      h("button", { class: "head", type: "button", tabIndex: -1, title: t("week.paint_hour", { hour: clockHour(hour) }), onclick: () => column(hour) }, hourOfDay(hour)),
     ),
   );
   const rows = weekdays("short").map((name, day) =>
@@ -37,7 +37,7 @@ export function weekGrid(brush, changed) {
       h(
         "div",
         { role: "rowheader", class: "head-cell" },
-        h("button", { class: "head", type: "button", tabIndex: -1, aria: { label: t("week.paint_day", { day: long[day] }) }, onclick: () => row(day) }, name),
+        h("button", { class: "head", type: "button", tabIndex: -1, title: t("week.paint_day", { day: long[day] }), onclick: () => row(day) }, name),
       ),
       Array.from({ length: 24 }, (_, hour) => {
         const cell = h("div", { class: "slot", role: "gridcell", tabIndex: -1, data: { at: 24 * day + hour } });
