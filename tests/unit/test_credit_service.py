@@ -167,9 +167,9 @@ async def test_malformed_evidence_costs_its_bringer_only(node: Node) -> None:
     useless = [dual(2, 2, MIB), dual(7, 8, MIB), dual(1, 3, MIB, day=DAY + 2), dual(1, 3, 0), dual(1, 3, MIB, day=1)]
     assert node.credit.bring(account(9), useless)
     await node.settled()
-    assert node.credit.brought == 0
+    assert node.credit.counts.brought == 0
     # An empty one, or one that is too long, is not even passed on as a receipt.
-    assert node.credit.refused == len(bad) - 1 + len(useless)
+    assert node.credit.counts.refused == len(bad) - 1 + len(useless)
     assert node.credit.pid == first
     assert node.credit.restarts == 0
     assert node.credit.bring(account(2), [good])
@@ -198,7 +198,7 @@ async def test_evidence_waits_its_turn_and_only_so_much_of_it(node: Node, monkey
     # Who shows more before it was looked at is looked at once.
     assert node.credit.bring(account(2), [dual(1, 2, MIB)])
     await node.settled()
-    assert (node.credit.brought, node.credit.refused) == (1, 2 * taken - 2)
+    assert (node.credit.counts.brought, node.credit.counts.refused) == (1, 2 * taken - 2)
     assert node.credit.restarts == 0
 
 

@@ -8,46 +8,20 @@ process has said that it counted it, and written down together with that.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
-from towpath.child_process import ChildProcess
-from towpath.credits.computing_messages import (
-    ROWS_AT_ONCE,
-    USED_AT_ONCE,
-    Ask,
-    Begin,
-    Bring,
-    Distrust,
-    Dropped,
-    Fraud,
-    FromChild,
-    FromNode,
-    Give,
-    Load,
-    LoadUsed,
-    Scores,
-    Stored,
-    Take,
-    Trouble,
-    UsedRow,
-    UsedUp,
-    Walk,
-    decode_from_child,
-    encode,
-)
-from towpath.credits.computing_messages import Standing as Computed
 from towpath.credits.ledger import Standing
 from towpath.credits.receipts import MAX_DUAL, MAX_EVIDENCE, ReceiptError, Signed, read_fraud_proof
 from towpath.log import get_logger
 
 if TYPE_CHECKING:
+    from towpath.credits.weighing import Weigher
     from towpath.store import Store
 
-__all__ = ["Credit"]
+__all__ = ["Counts", "Credit"]
 
 STALE_S: Final = 60.0
 """An answer that is older is asked for anew, and used meanwhile."""
@@ -57,8 +31,6 @@ IDLE_S: Final = 900.0
 RESTARTS_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0, 60.0)
 """Before the process is started again, the more often it died lately."""
 STEADY_S: Final = 60.0
-SILENT_S: Final = 60.0
-"""A process that says nothing for so long, although it was asked, is ended."""
 ACCOUNTS: Final = 4096
 """Whose credit is remembered."""
 BRINGS_PER_S: Final = 5.0
@@ -67,10 +39,23 @@ BRINGS_AT_ONCE: Final = 20
 BRINGS_WAITING: Final = 100
 """Accounts whose evidence waits for that, some 28 KiB each."""
 LIARS: Final = 1000
+WEIGHING: Final = "credit.weighing"
+"""Under which the store keeps that it has evidence."""
 _STOP_S: Final = 1.0
-_WEIGHING: Final = "credit.weighing"
 _LIARS: Final = "credit.liars"
 _log = get_logger("credit")
+
+
+class Counts:
+    """Receipts that were brought since the start."""
+
+    __slots__ = ("brought", "refused")
+
+    def __init__(self) -> None:
+        self.brought = 0
+        """Taken."""
+        self.refused = 0
+        """Not taken: false, old, or of no use."""
 
 
 class _Kept:
@@ -107,10 +92,7 @@ class Credit:
     ) -> None:
         self.changed: Callable[[bytes], None] = lambda account: None
         self.restarts = 0
-        self.brought = 0
-        """Receipts that were taken, since the start."""
-        self.refused = 0
-        """Receipts that were not: false, old, or of no use."""
+        self.counts = Counts()
         self._store = store
         self._own = own
         self._duals = duals
@@ -119,13 +101,8 @@ class Credit:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._accounts: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._questions: dict[int, tuple[bytes, int]] = {}
-        """Whom a question under way is about, and what it says that this account used."""
-        self._used_up: dict[int, list[UsedRow]] = {}
-        self._next = 1
         self._scores: dict[bytes, float] = {}
         self._scored_at = -WALKS_S
-        self._told_given: dict[bytes, int] = {}
         self._given_at = -STALE_S
         self._nothing_at = -STALE_S
         self._brings = (float(BRINGS_AT_ONCE), self._loop.time())
@@ -133,11 +110,9 @@ class Credit:
         """Evidence that waits to be checked."""
         self._showing: asyncio.TimerHandle | None = None
         self._liars = OrderedDict.fromkeys(bytes.fromhex(one) for one in store.get(_LIARS, []))
-        self._process: ChildProcess[FromNode, FromChild] | None = None
+        self._weigher: Weigher | None = None
         self._starting: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
-        self._spoke = 0.0
-        self._heard_at = 0.0
         self._begun = 0.0
         self._deaths = 0
         self._stopped = False
@@ -149,12 +124,12 @@ class Credit:
     @property
     def pid(self) -> int | None:
         """Of the process, while there is one."""
-        return None if self._process is None else self._process.pid
+        return None if self._weigher is None else self._weigher.pid
 
     async def stop(self) -> None:
         """Ends the process, when it has counted what was used."""
         self._shown.clear()
-        if self._process is not None and self._questions:
+        if self._weigher is not None and self._weigher.busy:
             try:
                 async with asyncio.timeout(_STOP_S):
                     await self.settled()
@@ -167,10 +142,8 @@ class Credit:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
-        process = self._process
-        if process is not None:
-            process.end("the node stops")
-            await process.gone()
+        if self._weigher is not None:
+            await self._weigher.stop()
 
     async def settled(self) -> None:
         """Returns once nothing is being asked or told: for whoever must know the newest."""
@@ -205,8 +178,9 @@ class Credit:
         """A relay countersigned a receipt of ours: its account has credit here for it."""
         self._nothing_at = -STALE_S
         # A process that is not running gets all of them when it is started.
-        if signed.dual is not None and self._process is not None:
-            self._say_of(self._own, Bring(self._number(), self._own, [signed.dual], self._clock()))
+        if signed.dual is not None and self._weigher is not None:
+            self._settled.clear()
+            self._weigher.bring(self._own, [signed.dual])
 
     def bring(self, account: bytes, duals: Iterable[bytes]) -> bool:
         """Takes the countersigned receipts that an account shows, as they came; False: there is no time, or no use.
@@ -217,13 +191,13 @@ class Credit:
         if not shown or self._stopped or account in self._liars:
             return False
         # Where nothing leads from us to anybody no evidence can matter.
-        if (self._process is None and self._has_nothing()) or self._of(account) is None:
+        if (self._weigher is None and self._has_nothing()) or self._of(account) is None:
             return False
         if account not in self._shown and len(self._shown) >= BRINGS_WAITING:
             return False
         self._shown[account] = shown
         self._settled.clear()
-        if self._process is None:
+        if self._weigher is None:
             self._start()
         elif self._showing is None:
             self._show()
@@ -235,12 +209,11 @@ class Credit:
         left, at = self._brings
         now = self._loop.time()
         left = min(float(BRINGS_AT_ONCE), left + (now - at) * BRINGS_PER_S)
-        while self._shown and self._process is not None and left >= 1:
+        while self._shown and self._weigher is not None and left >= 1:
             left -= 1
-            account, duals = self._shown.popitem(last=False)
-            self._say_of(account, Bring(self._number(), account, duals, self._clock()))
+            self._weigher.bring(*self._shown.popitem(last=False))
         self._brings = (left, now)
-        if self._shown and self._process is not None:
+        if self._shown and self._weigher is not None:
             self._showing = self._loop.call_later((1 - left) / BRINGS_PER_S, self._show)
         self._settle()
 
@@ -251,19 +224,20 @@ class Credit:
         if len(self._liars) > LIARS:
             self._liars.popitem(last=False)
         self._store.put(_LIARS, [one.hex() for one in self._liars])
-        if self._process is not None:
-            self._say(Distrust(account))
+        if self._weigher is not None:
+            self._weigher.distrust(account)
 
     def walk_scores(self) -> dict[bytes, float]:
         """The standing, 0…100, of the accounts that receipts lead to from us, as computed last. Not to be changed."""
         now = self._loop.time()
         # Without others' receipts the walks end at those that we know ourselves.
-        if now - self._scored_at >= WALKS_S and self._store.get(_WEIGHING, False):
-            if self._process is None:
+        if now - self._scored_at >= WALKS_S and self._store.get(WEIGHING, False):
+            if self._weigher is None:
                 self._start()
             else:
                 self._scored_at = now
-                self._say_of(b"", Walk(self._number(), random.getrandbits(62), self._clock()))
+                self._settled.clear()
+                self._weigher.walk()
         return self._scores
 
     # --- asking --------------------------------------------------------------------------------
@@ -283,71 +257,49 @@ class Credit:
 
     def _ask(self, account: bytes) -> _Kept | None:
         kept = self._accounts.get(account)
-        if self._process is None and (self._stopped or self._has_nothing()):
+        if self._weigher is None and (self._stopped or self._has_nothing()):
             return kept
         kept = self._of(account)
         if kept is None or kept.asked:
             return kept
-        if self._process is None:
+        weigher = self._weigher
+        if weigher is None:
             self._start()
             return kept
         kept.asked = True
-        self._tell_given()
-        self._say_of(account, Ask(self._number(), account, self._clock()))
+        self._settled.clear()
+        self._tell_given(weigher)
+        weigher.ask(account)
         return kept
 
     def _take(self, account: bytes, kept: _Kept) -> None:
-        if self._process is None:
-            if not self._stopped:
-                self._start()
+        if self._weigher is None:
+            self._start()
             return
         amount, kept.untold = kept.untold, 0
         kept.told += amount
-        self._say_of(account, Take(self._number(), account, amount, self._clock()), amount)
+        self._settled.clear()
+        self._weigher.take(account, amount)
 
     def _has_nothing(self) -> bool:
         """Is there nothing to weigh? Looked at again after a while."""
         now = self._loop.time()
         if now - self._nothing_at >= STALE_S:
-            if self._store.get(_WEIGHING, False) or self._duals() or self._given():
+            if self._store.get(WEIGHING, False) or self._duals() or self._given():
                 return False
             self._nothing_at = now
         return True
 
-    def _tell_given(self) -> None:
+    def _tell_given(self, weigher: Weigher) -> None:
         now = self._loop.time()
-        if now - self._given_at < STALE_S:
-            return
-        self._given_at = now
-        given = dict(self._given())
-        if given != self._told_given:
-            self._told_given = given
-            self._say(Give(list(given.items())))
-
-    def _number(self) -> int:
-        self._next += 1
-        return self._next
-
-    def _say_of(self, account: bytes, message: Ask | Bring | Take | Walk, used: int = 0) -> None:
-        now = self._loop.time()
-        if not self._questions:
-            self._heard_at = now
-        elif now - self._heard_at > SILENT_S:
-            self._end("it does not answer")
-            return
-        self._questions[message.number] = (account, used)
-        self._settled.clear()
-        self._say(message)
-
-    def _say(self, message: FromNode) -> None:
-        if self._process is not None:
-            self._spoke = self._loop.time()
-            self._process.say(message)
+        if now - self._given_at >= STALE_S:
+            self._given_at = now
+            weigher.give(self._given())
 
     # --- the process ---------------------------------------------------------------------------
 
     def _start(self, wait: float = 0.0) -> None:
-        if self._starting is None and self._process is None and not self._stopped:
+        if self._starting is None and self._weigher is None and not self._stopped:
             self._settled.clear()
             self._starting = asyncio.ensure_future(self._begin(wait))
             self._starting.add_done_callback(self._started)
@@ -359,38 +311,28 @@ class Credit:
         error = task.exception()
         if error is not None:
             _log.error("credit.failed", note=f"the process that computes credit cannot be started: {error}")
-            self._questions.clear()
             self._again()
 
     async def _begin(self, wait: float) -> None:
         await asyncio.sleep(wait)
-        evidence = await self._store.rows("evidence")
-        used = await self._store.rows("credit_used")
-        dead: list[str] = []
+        # Most nodes weigh nothing.
+        from towpath.credits.weighing import Weigher
 
-        def ended(why: str) -> None:
-            dead.append(why)
-            self._ended(process, why)
-
-        process: ChildProcess[FromNode, FromChild] = ChildProcess(
-            "towpath.credits.computing", encode, decode_from_child, self._hear, ended
+        weigher = Weigher(
+            self._store,
+            self._own,
+            self._clock,
+            self.counts,
+            stands=self._stands,
+            scored=self._have_scored,
+            fraud=self._fraud_found,
+            ended=self._ended,
         )
-        await process.start()
-        try:
-            for message in self._all_that_is_known(evidence, used):
-                process.say(message)
-                # Ten thousand receipts are too much for one turn of the loop.
-                await asyncio.sleep(0)
-                if dead:
-                    raise ChildProcessError(dead[0])
-        except asyncio.CancelledError:
-            process.end("the node stops")
-            await process.gone()
-            raise
-        self._process = process
-        self._begun = self._spoke = self._heard_at = self._loop.time()
-        self._told_given, self._given_at = {}, -STALE_S
-        self._tell_given()
+        await weigher.start(list(self._liars), self._duals())
+        self._weigher = weigher
+        self._begun = self._loop.time()
+        self._given_at = -STALE_S
+        self._tell_given(weigher)
         self._show()
         for account, kept in list(self._accounts.items()):
             if kept.untold:
@@ -400,43 +342,26 @@ class Credit:
         self._settle()
         self._watch()
 
-    def _all_that_is_known(
-        self, evidence: Sequence[tuple[Any, ...]], used: Sequence[tuple[Any, ...]]
-    ) -> Iterator[FromNode]:
-        yield Begin(self._own)
-        for liar in list(self._liars):
-            yield Distrust(liar)
-        for first in range(0, len(evidence), ROWS_AT_ONCE):
-            yield Load([Stored(*row) for row in evidence[first : first + ROWS_AT_ONCE]])
-        for first in range(0, len(used), USED_AT_ONCE):
-            yield LoadUsed([UsedRow(*row) for row in used[first : first + USED_AT_ONCE]])
-        duals = self._duals()
-        for first in range(0, len(duals), MAX_EVIDENCE):
-            number = self._number()
-            self._questions[number] = (self._own, 0)
-            yield Bring(number, self._own, list(duals[first : first + MAX_EVIDENCE]), self._clock())
-
     def _watch(self) -> None:
-        left = IDLE_S - (self._loop.time() - self._spoke)
-        if self._process is None:
+        weigher = self._weigher
+        if weigher is None:
             return
-        if left > 0 or self._questions:
+        left = IDLE_S - (self._loop.time() - weigher.spoke)
+        if left > 0 or weigher.busy:
             self._idle = self._loop.call_later(max(1.0, left), self._watch)
         else:
-            process, self._process = self._process, None
-            process.end("nobody asks")
+            self._weigher = None
+            weigher.end("nobody asks")
 
-    def _ended(self, process: ChildProcess[FromNode, FromChild], why: str) -> None:
-        if self._process is not process:
+    def _ended(self, weigher: Weigher, why: str) -> None:
+        if self._weigher is not weigher:
             return
-        self._process = None
+        self._weigher = None
         for timer in (self._idle, self._showing):
             if timer is not None:
                 timer.cancel()
         self._showing = None
         # What it counted and did not say is counted again: it was not written down either.
-        self._questions.clear()
-        self._used_up.clear()
         for kept in self._accounts.values():
             kept.untold += kept.told
             kept.told = 0
@@ -453,84 +378,34 @@ class Credit:
         self._deaths += 1
 
     def _settle(self) -> None:
-        if not self._questions and not self._shown:
+        if self._weigher is not None and not self._weigher.busy and not self._shown:
             self._settled.set()
 
-    # --- what the process says -----------------------------------------------------------------
+    # --- what it found -------------------------------------------------------------------------
 
-    def _hear(self, message: FromChild) -> None:
-        self._heard_at = self._loop.time()
-        match message:
-            case Computed():
-                self._computed(message)
-            case UsedUp(number, rows):
-                # Written down when it is known that all of it was counted.
-                if number in self._questions:
-                    self._used_up.setdefault(number, []).extend(rows)
-            case Scores(number, scores):
-                if self._questions.pop(number, None) is not None:
-                    self._scores = dict(scores)
-            case Dropped(keys):
-                for key in keys:
-                    self._store.keep("evidence", (key.relay, key.payer, key.day), None, soon=True)
-            case Fraud(proof):
-                self._fraud_found(proof)
-            case Trouble(number, sentence):
-                _log.error("credit.trouble", note=f"something in the process that computes credit failed: {sentence}")
-                self._used_up.pop(number, None)
-                self._answered(number)
-        self._settle()
-
-    def _end(self, why: str) -> None:
-        if self._process is not None:
-            self._process.end(why)
-
-    def _answered(self, number: int) -> tuple[bytes, _Kept | None] | None:
-        """Whom the question of this number was about; None when there was none."""
-        question = self._questions.pop(number, None)
-        if question is None:
-            return None
-        account, amount = question
+    def _stands(self, account: bytes, used: int, found: tuple[int, int] | None) -> None:
         kept = self._accounts.get(account)
         if kept is not None:
             kept.asked = False
-            kept.told = max(0, kept.told - amount)
-        return account, kept
+            kept.told = max(0, kept.told - used)
+            if found is not None:
+                before = (kept.direct, kept.through)
+                kept.direct, kept.through = found
+                kept.at = self._loop.time()
+                if before != found:
+                    self.changed(account)
+        self._settle()
 
-    def _computed(self, told: Computed) -> None:
-        answered = self._answered(told.number)
-        if answered is None:
-            return
-        account, kept = answered
-        for used in self._used_up.pop(told.number, ()):
-            values = (used.amount, used.day) if used.amount else None
-            self._store.keep("credit_used", (used.payer, used.account), values, soon=True)
-        # The ledger keeps our own.
-        if account != self._own:
-            self._keep(told)
-        if kept is not None:
-            before = (kept.direct, kept.through)
-            kept.direct, kept.through, kept.at = told.direct, told.through, self._loop.time()
-            if before != (kept.direct, kept.through):
-                self.changed(account)
-
-    def _keep(self, told: Computed) -> None:
-        self.brought += len(told.kept)
-        self.refused += told.refused
-        # What waits for a full disk is not bounded, and evidence can be brought again.
-        if not told.kept or self._store.failing is not None:
-            return
-        for row in told.kept:
-            key, values = (row.relay, row.payer, row.day), (row.seq, row.cum_bytes, row.account, row.dual)
-            self._store.keep("evidence", key, values, soon=True)
-        if not self._store.get(_WEIGHING, False):
-            self._store.put(_WEIGHING, True)
+    def _have_scored(self, scores: dict[bytes, float]) -> None:
+        self._scores = scores
+        self._settle()
 
     def _fraud_found(self, proof: bytes) -> None:
         try:
             liar = read_fraud_proof(proof)
         except ReceiptError as error:
-            self._end(f"it said what it may not: {error}")
+            if self._weigher is not None:
+                self._weigher.end(f"it said what it may not: {error}")
             return
         self.distrust(liar)
         self._fraud(proof)
