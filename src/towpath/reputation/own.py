@@ -36,7 +36,8 @@ class OwnReputation(NamedTuple):
 def own_reputation(relay: bytes, receipts: Iterable[Receipt], digests: Iterable[Digest], today: int) -> OwnReputation:
     """What is said of `relay` (a peer id) by receipts paid to it and by digests, of the last DAYS days.
 
-    Of each payer the share of its circuits that worked, all payers alike; who paid and counted no circuit was served.
+    Of each payer the share of its circuits that worked, and of these shares the middle one, so that a minority that
+    lies moves it hardly at all; who paid and counted no circuit was served.
     """
     since = today - DAYS
     worked: dict[bytes, list[int]] = {}
@@ -48,8 +49,8 @@ def own_reputation(relay: bytes, receipts: Iterable[Receipt], digests: Iterable[
     peers = len(worked)
     if not peers:
         return OwnReputation(None, None, 0, [])
-    shares = [ok / (ok + failed) if ok + failed else 1.0 for ok, failed in worked.values()]
-    worth = int(round(100 * sum(shares) / peers, 6))
+    shares = sorted(ok / (ok + failed) if ok + failed else 1.0 for ok, failed in worked.values())
+    worth = int(round(50 * (shares[(peers - 1) // 2] + shares[peers // 2]), 6))
     ok, circuits = (sum(counts) for counts in zip(*((ok, ok + failed) for ok, failed in worked.values()), strict=True))
     parts = [f"{ok / circuits:.0%} of {circuits} circuits worked"] if circuits else []
     parts.append(f"{_peers(peers)} signed receipts for it in the last {DAYS} days")
