@@ -138,13 +138,13 @@ function contributed() {
   };
 }
 
-/** The words of a quota: what is left, and what was used of how much. */
+/** The words of a quota: what is left, what was used of how much, and the share that was. */
 export function quotaInWords({ limit, used }) {
-  if (limit === null) return { left: t("shell.unlimited"), of: used ? t("periods.no_limit", { used: size(used) }) : "", share: 0 };
+  if (limit === null) return { left: t("shell.unlimited"), of: used ? t("periods.no_limit", { used: size(used) }) : t("periods.nothing"), share: 0 };
   const left = Math.max(0, limit - used);
   return {
     left: left > 0 ? t("periods.left", { left: size(left) }) : t("periods.spent"),
-    of: used > 0 ? `${t("periods.used", { used: size(used), limit: size(limit) })} (${percent(used / limit)})` : t("periods.unused", { limit: size(limit) }),
+    of: used > 0 ? `${t("periods.used", { used: size(used), limit: size(limit) })} (${percent(used / limit)})` : t("periods.nothing"),
     share: limit ? used / limit : 1,
   };
 }

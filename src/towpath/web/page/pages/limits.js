@@ -59,7 +59,8 @@ function speed(apply) {
     limits({ rate: { limit, why, received, sent } }) {
       cap.inForce(limit);
       const used = Math.max(received, sent);
-      const words = limit === null ? t("limits.no_limit_now", { used: rate(used) }) : t("limits.limit_now", { used: rate(used), limit: rate(limit), why });
+      const speedNow = used > 0 ? rate(used) : t("limits.nothing_now");
+      const words = limit === null ? t("limits.no_limit_now", { used: speedNow }) : t("limits.limit_now", { used: speedNow, limit: rate(limit), why });
       bar.tell(limit ? used / limit : 0, words);
       show(bar, limit !== null);
       say(now, words);
@@ -105,7 +106,7 @@ function amount(period, apply) {
     const value = none.checked ? "unlimited" : `${field.value.trim().replace(",", ".")}${unit.value}`;
     if (value === shown) return;
     const refused = (error) => {
-      say(wrong, error.message);
+      say(wrong, error.facts.allowed ? t("limits.allowed", { allowed: error.facts.allowed }) : error.message);
       show(wrong, true);
       set(field, { "aria-invalid": "true" });
     };
@@ -147,7 +148,7 @@ function amount(period, apply) {
       const words = quotaInWords(quota);
       bar.tell(words.share, words.of);
       show(bar, quota.limit !== null);
-      say(left, quota.limit === null ? words.of || t("limits.none_used") : `${words.left}. ${words.of}`);
+      say(left, quota.limit === null ? words.of : `${words.left}, ${words.of}`);
       say(resets, quota.resets_at ? t("periods.resets", { moment: moment(60 * Math.round(quota.resets_at / 60)) }) : "");
     },
   };

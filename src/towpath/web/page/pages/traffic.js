@@ -1,6 +1,6 @@
 // Traffic: what was relayed, and what was one's own, now and over time, against what may be.
 
-import { full, moment, number, rate, size } from "../format.js";
+import { clock, full, moment, number, rate, size } from "../format.js";
 import { card, facts, pageHead } from "../parts/card.js";
 import { chart } from "../parts/chart.js";
 import { segments } from "../parts/choice.js";
@@ -91,7 +91,7 @@ export function mount(element, api) {
     ]);
     picture.tell(drawn, { budget: line, stepped: shown !== "live", span: SPANS[shown] });
     tellTotals();
-    if (table.open) fill(rowsTable, [shown, drawn.length, drawn.at(-1)?.at], () => figures(drawn));
+    if (table.open) fill(rowsTable, [shown, drawn.length, drawn.at(-1)?.at], () => figures(drawn, shown));
   }
 
   function budgetInWords(line) {
@@ -175,7 +175,7 @@ export function mount(element, api) {
 const MOST_ROWS = 48;
 
 /** The same as a table, for who can't see the picture: the last slices, the newest first. */
-function figures(points) {
+function figures(points, span) {
   const shown = points.slice(-MOST_ROWS).reverse();
   return h(
     "div",
@@ -190,7 +190,7 @@ function figures(points) {
         shown.map((point) => {
           const some = (value) => (value > 0 ? rate(value) : "–");
           const own = point.own_sent === undefined ? t("traffic.unknown") : some((point.own_sent ?? 0) + (point.own_received ?? 0));
-          return h("tr", null, h("td", { title: full(point.at) }, moment(point.at)), [some(point.sent), some(point.received), own].map((text) => h("td", { class: "number" }, text)));
+          return h("tr", null, h("td", { title: full(point.at) }, SPANS[span] > 600 ? moment(point.at) : clock(point.at)), [some(point.sent), some(point.received), own].map((text) => h("td", { class: "number" }, text)));
         }),
       ),
     ),

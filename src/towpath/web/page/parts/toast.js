@@ -12,7 +12,8 @@ export function installToasts() {
   document.body.append(place);
 }
 
-/** Says something for some seconds; with `undo`, a function, offers to take it back. It stays while it has the focus. */
+/** Says something for some seconds; with `undo`, a function, offers to take it back. It stays while it has the focus, and until
+ * the next one. */
 export function toast(text, undo = null) {
   const message = h("div", { class: "toast" }, h("span", null, text));
   const leave = () => {
@@ -26,8 +27,7 @@ export function toast(text, undo = null) {
     };
     message.append(h("button", { class: "button tiny", type: "button", onclick: back }, t("shell.undo")));
   }
-  while (place.children.length > 2) place.firstChild.remove();
-  place.append(message);
+  place.replaceChildren(message);
   setTimeout(leave, 1000 * SECONDS);
 }
 
