@@ -104,7 +104,7 @@ class Node:
         self._discovery = Discovery(now, self.store, self.events, self._reactor, relay, peer_key, throw_away)
         self._client = ClientService(self._peer, throw_away, now, self._discovery.guide, self.events, self._spawn)
         self._handlers.serve_on(self._peer)
-        self.reputation = Reputation(now, self.store, self._discovery, self._relay)
+        self.reputation = Reputation(now, self.store, self._discovery, self._relay, throw_away)
         self.by_hand = ByHand(self, self._relay, self._data)
         self._listeners = Listeners(self._relay, self.relay_id)
         self._reachability = Reachability(

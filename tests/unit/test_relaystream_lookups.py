@@ -12,7 +12,7 @@ from towpath.client.relaying import request_reservation
 from towpath.errors import TowpathError
 from towpath.relaystream import answering, asking
 from towpath.relaystream.answering import parts
-from towpath.relaystream.asking import Asking, LookUpFailed
+from towpath.relaystream.asking import MAX_SHOWN, Asking, LookUpFailed
 from towpath.relaystream.framing import MessageReader, frame
 from towpath.relaystream.messages import (
     ControlProtocolError,
@@ -54,6 +54,9 @@ class Knows:
     async def relays(self, most: int) -> list[bytes]:
         return self.known
 
+    def receipts(self, payer: bytes, day: int) -> list[bytes]:
+        return [b"receipt %d" % n for n in range(30)] if (payer, day) == (TARGET[-32:], 20_000) else []
+
     def take(self, peer_id: bytes, raw: bytes) -> Answer:
         self.taken.append((peer_id, raw))
         return Answer.OUTDATED if raw == b"old" else Answer.DONE
@@ -67,6 +70,15 @@ async def test_a_client_learns_what_the_relay_knows() -> None:
         found = await control.look_up_relays(session, 50)
         assert len(found) == 12
         assert len(await control.look_up_relays(session, 3)) == 3
+
+
+async def test_a_node_shows_the_receipts_behind_what_it_told_and_no_others() -> None:
+    async with relaying(lambda _: Knows()) as relay:
+        session, control = await relay.attached()
+        shown = await control.look_up_receipts(session, TARGET[-32:], 20_000)
+        assert shown == [b"receipt %d" % n for n in range(MAX_SHOWN)]
+        assert await control.look_up_receipts(session, TARGET[-32:], 20_001) == []
+        assert await control.look_up_receipts(session, b"x" * 32, 20_000) == []
 
 
 async def test_many_questions_find_their_answers() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.nodes import relay, until
+from tests.unit.nodes import address, relay, until
 from tests.unit.relays import advertisement, relay_id
 from tests.unit.relays import identity as made_up
-from towpath.addresses import peer_id_to_text
+from towpath.addresses import peer_id_to_bytes, peer_id_to_text
 from towpath.credits.receipts import DAY_S, Receipt, Signed, countersign, day_of, fraud_proof, read_dual
 from towpath.credits.receipts import sign as sign_receipt
 from towpath.discovery.candidates import Found, Outcome
@@ -33,7 +33,7 @@ def proof(n: int) -> bytes:
     who = identity(n)
     two = (
         sign_receipt(
-            Receipt(v=1, relay=relay_id(0), payer=who.peer_id[6:], day=1, seq=1, cum_bytes=amount, ok=0, fail=0),
+            Receipt(v=1, relay=relay_id(0), payer=who.public_key, day=1, seq=1, cum_bytes=amount, ok=0, fail=0),
             who.seed,
         )
         for amount in (1, 2)
@@ -87,7 +87,7 @@ async def test_what_payers_signed_is_a_nodes_own_reputation_with_how_many_say_it
         own = node.reputation._relay
         today = day_of(time.time())
         said = [
-            Receipt(v=1, relay=own, payer=identity(n).peer_id[6:], day=today, seq=1, cum_bytes=9, ok=87, fail=13)
+            Receipt(v=1, relay=own, payer=identity(n).public_key, day=today, seq=1, cum_bytes=9, ok=87, fail=13)
             for n in (1, 2, 3)
         ]
         node.reputation.receipts = Receipts(said, [])
@@ -121,7 +121,7 @@ async def test_of_each_relay_it_is_told_what_was_measured_and_the_score_is_the_d
 
 
 def countersigned(at: Identity, account: Identity, day: int, amount: int) -> Signed:
-    payer = account.peer_id[6:]
+    payer = account.public_key
     receipt = Receipt(v=1, relay=at.peer_id, payer=payer, day=day, seq=1, cum_bytes=amount, ok=1, fail=0)
     return read_dual(countersign(sign_receipt(receipt, account.seed), at.seed))
 
@@ -132,7 +132,7 @@ async def test_a_proof_from_the_gossip_takes_a_relay_out_of_the_choice_and_one_o
         node.reputation.on_fraud = told.append
         finder, dht = node._discovery.finder, Neighbours()
         node._discovery.presence.slot.dht = dht  # type: ignore[assignment]
-        said = advertisement(1, account=liar.peer_id[6:])
+        said = advertisement(1, account=liar.public_key)
         where = f"/ip4/203.0.113.1/tcp/1/p2p/{peer_id_to_text(said.peer_id)}"
         finder.take(Found(said.peer_id, (where,), "dht", said))
         assert finder.ranked()[0].usable
@@ -142,15 +142,13 @@ async def test_a_proof_from_the_gossip_takes_a_relay_out_of_the_choice_and_one_o
         judged = finder.ranked()[0]
         assert (judged.usable, judged.score) == (False, 0)
         assert judged.reasons[0] == "its account signed two receipts that contradict each other"
-        assert told == [liar.peer_id[6:]]
+        assert told == [liar.public_key]
         # Heard is known: nothing is said a second time. What is found here is said.
         node.reputation.fraud(proof(7))
         dht.there = 3
         node.reputation.fraud(proof(8))
         await until(lambda: dht.told)
-        assert [open_message(message, time.time()) for message in dht.told] == [
-            Fraud(identity(8).peer_id[6:], proof(8))
-        ]
+        assert [open_message(message, time.time()) for message in dht.told] == [Fraud(identity(8).public_key, proof(8))]
         node._discovery.presence.slot.dht = None
 
 
@@ -173,9 +171,45 @@ async def test_a_digest_is_told_only_when_its_owner_wants_it_once_a_day_and_when
         (message,) = dht.told
         told = open_message(message, time.time())
         assert isinstance(told, Digest)
-        assert (told.payer, told.day, told.paid) == (account.peer_id[6:], day, ((relay_id(1), 22),))
+        assert (told.payer, told.day, told.paid) == (account.public_key, day, ((relay_id(1), 22),))
         assert told.at == node.reputation._relay
         node._discovery.presence.slot.dht = None
+
+
+async def test_a_digest_is_borne_out_by_the_node_that_told_it_and_only_as_far_as_its_receipts_go() -> None:
+    async with relay() as teller, relay() as asker:
+        account, day = identity(5), due(time.time())
+        small = countersigned(made_up(2), account, day, 2 << 20)
+        duals = [
+            countersigned(made_up(1), account, day, 5 << 20),
+            small,
+            countersigned(made_up(3), account, day + 1, 9),
+        ]
+        teller.reputation.receipts, teller.reputation.account = Receipts([], duals), account
+        await teller.change_settings({"credits.share_digest": True}, persist=False)
+        # It makes itself larger than its receipts say at one of two relays.
+        at = peer_id_to_bytes(teller.relay_id)
+        said = compose(account.public_key, at, day, {relay_id(1): 5 << 20, relay_id(2): 1 << 40})
+        assert said is not None
+        asker.reputation._heard(of_digest(sign(said, account.seed)), b"")
+        shown = list[tuple[bytes, list[bytes]]]()
+        asker.reputation.on_evidence = lambda payer, found: shown.append((payer, found))
+        # Of relays that nobody here knows nothing is asked.
+        await asker.reputation._ask()
+        assert shown == []
+        finder = asker._discovery.finder
+        finder.take(Found(at, (address(teller),), "cache"))
+        finder.take(Found(relay_id(1), (f"/ip4/203.0.113.1/tcp/1/p2p/{peer_id_to_text(relay_id(1))}",), "dht"))
+        await asker.reputation._ask()
+        assert shown == [(account.public_key, [duals[0].dual])]
+        # Once.
+        await asker.reputation._ask()
+        assert len(shown) == 1
+        # Nobody is shown what its owner does not tell.
+        await teller.change_settings({"credits.share_digest": False}, persist=False)
+        asker.reputation._heard(of_digest(sign(said, account.seed)), b"")
+        await asker.reputation._ask()
+        assert len(shown) == 1
 
 
 async def test_what_the_gossip_says_is_bounded_and_proofs_outlive_a_restart() -> None:
@@ -184,18 +218,18 @@ async def test_what_the_gossip_says_is_bounded_and_proofs_outlive_a_restart() ->
         now = time.time()
         claims = Claims(store, now)
         for n in range(DIGESTS + 9):
-            made = compose(identity(n).peer_id[6:], relay_id(0), due(now), {relay_id(n % 3): 1 << 30})
+            made = compose(identity(n).public_key, relay_id(0), due(now), {relay_id(n % 3): 1 << 30})
             assert made is not None
             claims.take(made)
         assert len(claims) == DIGESTS
         assert len(claims.naming({relay_id(1)})) == pytest.approx(DIGESTS / 3, abs=1)
-        account = identity(7).peer_id[6:]
+        account = identity(7).public_key
         assert claims.convict(account, proof(7), now)
         assert not claims.convict(account, proof(7), now)
         assert Claims(store, now).convicted(now) == {account}
         assert Claims(store, now + 31 * DAY_S).convicted(now + 31 * DAY_S) == set()
         kept: Any = store.get("reputation.frauds")
-        store.put("reputation.frauds", [[identity(9).peer_id[6:].hex(), *kept[0][1:]], "x", [1, 2]])
+        store.put("reputation.frauds", [[identity(9).public_key.hex(), *kept[0][1:]], "x", [1, 2]])
         assert Claims(store, now).convicted(now) == set()
     finally:
         await store.close()
@@ -220,6 +254,6 @@ async def test_circuits_are_counted_by_source_for_a_week_and_bootstrap_relays_ar
 
 
 def test_the_digest_that_is_told_is_one_that_others_take() -> None:
-    made = compose(identity(1).peer_id[6:], relay_id(0), due(time.time()), {relay_id(1): 1 << 20})
+    made = compose(identity(1).public_key, relay_id(0), due(time.time()), {relay_id(1): 1 << 20})
     assert made is not None
     assert open_message(of_digest(sign(made, identity(1).seed)), time.time()) == made

@@ -104,6 +104,8 @@ class KeptAnswers:
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
+        self.shown: Callable[[bytes, int], list[bytes]] = lambda payer, day: []
+        """The receipts behind what this node's account told of a day; see relaystream.answering.Answers."""
 
     async def peer(self, peer_id: bytes) -> list[bytes]:
         """Its record, if it is known. TowpathError when nobody can be asked."""
@@ -136,6 +138,10 @@ class KeptAnswers:
     def take(self, peer_id: bytes, raw: bytes) -> Answer:
         """Keeps and publishes a client's record."""
         return self._held.take(peer_id, raw)
+
+    def receipts(self, payer: bytes, day: int) -> list[bytes]:
+        """See relaystream.answering.Answers."""
+        return self.shown(payer, day)
 
     def heard_of(self, raw: bytes, advertisement: Advertisement) -> None:
         """A relay's advertisement, read and valid, that came another way."""

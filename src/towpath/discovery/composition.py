@@ -212,6 +212,10 @@ class Discovery:
     def _public(self) -> PublicAddresses:
         return PublicAddresses(self._settings().network.public_ranges)
 
+    def is_public(self, host: str) -> bool:
+        """May strangers' words lead to this host?"""
+        return host in self._public()
+
     def _may_dial(self, peer_id: bytes, host: str) -> bool:
         # Strangers' words lead to public addresses only; the owner's own to any.
         named = (parse(text).host for text in self.guide.addresses(peer_id) if self.guide.is_bootstrap(peer_id))

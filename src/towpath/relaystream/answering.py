@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 from towpath.addresses import host_of
 from towpath.errors import TowpathError
 from towpath.log import get_logger
+from towpath.relaystream.asking import MAX_SHOWN
 from towpath.relaystream.framing import Pace, frame
-from towpath.relaystream.messages import MAX_FOUND, Found, HandOver, LookUpPeer, LookUpRelays, Taken, encode
+from towpath.relaystream.messages import (
+    MAX_FOUND,
+    Found,
+    HandOver,
+    LookUpPeer,
+    LookUpRelays,
+    ShowReceipts,
+    Taken,
+    encode,
+)
 from towpath.relaystream.reasons import Answer
 
 if TYPE_CHECKING:
@@ -55,6 +65,10 @@ class Answers(Protocol):
         """Keeps and publishes the record of a peer that holds a reservation here. Answers at once."""
         ...
 
+    def receipts(self, payer: bytes, day: int) -> list[bytes]:
+        """Countersigned receipts behind what this node's account told of a day; none for another. Answers at once."""
+        ...
+
 
 class Client:
     """How much one client has asked for."""
@@ -75,7 +89,11 @@ class Answering:
         self._under_way = 0
 
     def heard(
-        self, stream: ControlStream, client: Client, reserved: bool, message: LookUpPeer | LookUpRelays | HandOver
+        self,
+        stream: ControlStream,
+        client: Client,
+        reserved: bool,
+        message: LookUpPeer | LookUpRelays | ShowReceipts | HandOver,
     ) -> None:
         """A client asked; the answer goes out on its stream. `reserved`: does it hold a reservation here?"""
         now = time.monotonic()
@@ -104,7 +122,7 @@ class Answering:
         self._under_way -= 1
         client.under_way.discard(task)
 
-    async def _look_up(self, stream: ControlStream, message: LookUpPeer | LookUpRelays) -> None:
+    async def _look_up(self, stream: ControlStream, message: LookUpPeer | LookUpRelays | ShowReceipts) -> None:
         records: list[bytes] = []
         code = Answer.DONE
         answers = self._answers(_host(stream))
@@ -112,6 +130,8 @@ class Answering:
             async with asyncio.timeout(_LONGEST_S):
                 if isinstance(message, LookUpPeer):
                     records = await answers.peer(message.peer_id)
+                elif isinstance(message, ShowReceipts):
+                    records = answers.receipts(message.payer, message.day)[:MAX_SHOWN]
                 else:
                     records = (await answers.relays(message.most))[: message.most]
         except TooManyAsk:

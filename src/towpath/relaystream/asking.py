@@ -19,16 +19,21 @@ from towpath.relaystream.messages import (
     LookUpPeer,
     LookUpRelays,
     Message,
+    ShowReceipts,
     Taken,
 )
 from towpath.relaystream.reasons import Answer, answer_sentence
 
-__all__ = ["AT_ONCE", "MAX_PEER_RECORDS", "Asking", "LookUpFailed"]
+__all__ = ["AT_ONCE", "MAX_PEER_RECORDS", "MAX_SHOWN", "Asking", "LookUpFailed"]
 
 AT_ONCE: Final = 8
 """Questions without an answer."""
 MAX_PEER_RECORDS: Final = 4
 """Records of one peer that a relay may answer with: it may know of several and not which one counts."""
+
+
+MAX_SHOWN: Final = 18
+"""Receipts behind one digest, which names no more relays."""
 
 
 class LookUpFailed(TowpathError):
@@ -72,6 +77,10 @@ class Asking:
         """Raw advertisements of some relays. LookUpFailed."""
         most = max(1, min(most, MAX_ASKED))
         return await self._ask(lambda number: LookUpRelays(number, most), most)
+
+    async def receipts(self, payer: bytes, day: int) -> list[bytes]:
+        """The countersigned receipts behind what an account told of a day, raw. LookUpFailed."""
+        return await self._ask(lambda number: ShowReceipts(number, payer, day), MAX_SHOWN)
 
     async def hand_over(self, raw: bytes) -> None:
         """Gives the relay our record. LookUpFailed when it does not take it."""

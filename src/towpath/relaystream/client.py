@@ -54,7 +54,7 @@ _FRESH_S: Final = 10.0
 """How long a refusal may lie before its status comes."""
 _LOOK_S: Final = 30.0
 _WAIT_S: Final = 0.2
-_SHOWN_S: Final = 0.5
+_SHOWN_S: Final = 1.5
 """What a relay gets to know our account before we ask it for a circuit."""
 _T = TypeVar("_T")
 _GREETING_S: Final = 3.0
@@ -182,7 +182,7 @@ class ClientSide:
         return None if leaving is None else _with_advice(leaving)
 
     async def shown(self, session: Session) -> None:
-        """Returns when the relay knows our account, as far as it is to know it; after 0.5 s at most."""
+        """Returns when the relay knows our account, as far as it is to know it; after 1.5 s at most."""
         seat = self._seats.get(session.peer_id)
         if seat is None or seat.session is not session or seat.stub is None or seat.stub.known.is_set():
             return
@@ -212,6 +212,10 @@ class ClientSide:
     async def look_up_relays(self, session: Session, most: int) -> list[bytes]:
         """Advertisements of some relays that this relay knows of, raw and not checked. LookUpFailed as above."""
         return await self._ask(session, lambda asking: asking.relays(most))
+
+    async def look_up_receipts(self, session: Session, payer: bytes, day: int) -> list[bytes]:
+        """The receipts that this relay's node shows for an account's digest, raw and not checked. LookUpFailed."""
+        return await self._ask(session, lambda asking: asking.receipts(payer, day))
 
     async def hand_over(self, session: Session, raw: bytes) -> None:
         """Gives our own record to a relay that holds our reservation; LookUpFailed when it does not take it."""

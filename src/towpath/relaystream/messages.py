@@ -44,6 +44,7 @@ __all__ = [
     "Refused",
     "Settle",
     "Settled",
+    "ShowReceipts",
     "Standing",
     "Staying",
     "Taken",
@@ -221,6 +222,14 @@ class LookUpRelays(msgspec.Struct, frozen=True, tag_field="t", tag=33):
     most: Annotated[int, msgspec.Meta(ge=1, le=MAX_ASKED)]
 
 
+class ShowReceipts(msgspec.Struct, frozen=True, tag_field="t", tag=29):
+    """Anybody to a relay: the countersigned receipts behind what this account told of a day. `Found` answers."""
+
+    id: _Id
+    payer: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    day: Annotated[int, msgspec.Meta(ge=0, le=2**24)]
+
+
 class Found(msgspec.Struct, frozen=True, tag_field="t", tag=34, omit_defaults=True):
     """Relay to client: (a part of) the answer to a look-up, or 0 records when nothing was found."""
 
@@ -258,7 +267,7 @@ Message = (
     (Hello | Refused | Allowance | Moving | Staying)
     | (Challenge | Account | Known | Evidence | Standing)
     | (Due | Receipt | Countersigned | Settle | Settled)
-    | (LookUpPeer | LookUpRelays | Found | HandOver | Taken)
+    | (LookUpPeer | LookUpRelays | ShowReceipts | Found | HandOver | Taken)
 )
 _TYPES: Final = {
     1: Hello,
@@ -276,6 +285,7 @@ _TYPES: Final = {
     26: Countersigned,
     27: Settle,
     28: Settled,
+    29: ShowReceipts,
     32: LookUpPeer,
     33: LookUpRelays,
     34: Found,

@@ -27,6 +27,7 @@ from towpath.relaystream.messages import (
     Period,
     PeriodName,
     Refused,
+    ShowReceipts,
     Standing,
     Staying,
     encode,
@@ -223,7 +224,7 @@ class RelaySide:
 
     def heard(self, stream: ControlStream, message: Message) -> None:
         """A client said something; see stream.Owner."""
-        if isinstance(message, (LookUpPeer, LookUpRelays, HandOver)):
+        if isinstance(message, (LookUpPeer, LookUpRelays, ShowReceipts, HandOver)):
             self._asked(stream, message)
         elif self._billing is not None and isinstance(message, FROM_PAYER):
             if isinstance(stream, _Seat) and stream.tab is not None:
@@ -231,7 +232,7 @@ class RelaySide:
         elif not isinstance(message, Hello):
             raise ControlProtocolError(f"a client does not say {type(message).__name__}")
 
-    def _asked(self, stream: ControlStream, message: LookUpPeer | LookUpRelays | HandOver) -> None:
+    def _asked(self, stream: ControlStream, message: LookUpPeer | LookUpRelays | ShowReceipts | HandOver) -> None:
         # Who asks although we did not say that we answer gets none: as from a version that knows no look-ups.
         if self._answering is None or not isinstance(stream, _Seat):
             return

@@ -9,15 +9,18 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from towpath.addresses import peer_id_to_bytes
+from towpath.addresses import peer_id_to_bytes, peer_id_to_text
 from towpath.credits.receipts import Receipt, ReceiptError, Signed, day_of, read_fraud_proof
+from towpath.discovery.candidates import usable_addresses
+from towpath.discovery.records import advertisement_key, read_advertisement
 from towpath.errors import TowpathError
 from towpath.log import get_logger
 from towpath.reputation.claims import Claims
 from towpath.reputation.digest import DigestError, compose, due, sign
+from towpath.reputation.evidence import ask
 from towpath.reputation.messages import Fraud, of_digest, of_fraud, open_message
 from towpath.reputation.own import DAYS, OwnReputation, own_reputation
 from towpath.reputation.score import PeerStats, RelayReputation, ranking
@@ -40,6 +43,8 @@ _TELL_S: Final = 1800.0
 _MEASURE_S: Final = 3300.0
 """How often a node that relays looks whether other relays are there; a little less than an hour, see `noted`."""
 _MEASURED: Final = 16
+_ASK_S: Final = 120.0
+"""How often the node behind a digest is asked for the receipts."""
 _MOST_FIND_S: Final = 20.0
 _SAYINGS: Final = 60
 _SAY_AGAIN_S: Final = 60.0
@@ -88,16 +93,20 @@ class Reputation:
         store: Store,
         discovery: Discovery,
         relay: Endpoint,
+        throw_away: Callable[[], Endpoint],
     ) -> None:
         self.receipts: Receipts = NO_RECEIPTS
         self.account: Identity | None = None
         """Who signs digests; None: there are none to be told."""
         self.on_fraud: Callable[[bytes], None] = lambda account: None
         """Called with each account of which it is proven that it signed two receipts that contradict each other."""
+        self.on_evidence: Callable[[bytes, list[bytes]], None] = lambda payer, duals: None
+        """Called with the receipts that bear a digest out, as they were countersigned, and who paid."""
         self._settings = settings
         self._store = store
         self._discovery = discovery
         self._endpoint = relay
+        self._throw_away = throw_away
         self._relay = relay.peer_id
         self._claims = Claims(store, time.time())
         self._sources = Sources(store)
@@ -105,6 +114,8 @@ class Reputation:
         discovery.guide.counted = self._sources.count
         discovery.finder.fraudulent = lambda account: self._claims.fraudulent(account, time.time())
         discovery.presence.heard = self._heard
+        for answers in (discovery.presence.answers, discovery.presence.neighbours):
+            answers.shown = self._shown
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -112,6 +123,7 @@ class Reputation:
         """Begins."""
         self._spawn(_again_and_again(_TELL_S, self._tell_digest))
         self._spawn(_again_and_again(_MEASURE_S, self._measure))
+        self._spawn(_again_and_again(_ASK_S, self._ask))
 
     async def stop(self) -> None:
         """Ends what is under way."""
@@ -163,7 +175,7 @@ class Reputation:
         if account is None or not self._settings().credits.share_digest or self._store.get(_TOLD, -1) >= day:
             return
         paid = {one.receipt.relay: one.receipt.cum_bytes for one in self.receipts.ours(day) if one.dual is not None}
-        digest = compose(account.peer_id[-32:], self._relay, day, paid)
+        digest = compose(account.public_key, self._relay, day, paid)
         if digest is None or await self._said(of_digest(sign(digest, account.seed))):
             self._store.put(_TOLD, day)
 
@@ -180,6 +192,44 @@ class Reputation:
         except TowpathError as error:
             _log.info("gossip_not_told", error=str(error))
             return False
+
+    # --- what bears digests out ----------------------------------------------------------------
+
+    def _shown(self, payer: bytes, day: int) -> list[bytes]:
+        # Only what was, or may be, told anyway.
+        account = self.account
+        if account is None or payer != account.public_key or not self._settings().credits.share_digest:
+            return []
+        if day > due(time.time()):
+            return []
+        return [one.dual for one in self.receipts.ours(day) if one.dual is not None]
+
+    async def _ask(self) -> None:
+        # Of what is said of relays that we know, the newest first; each digest once.
+        known = {one.relay_id for one in self._discovery.finder.candidates()}
+        digests = [one for one in self._claims.naming(known) if one.at != self._relay]
+        if not digests:
+            return
+        digest = digests[0]
+        self._claims.forget(digest)
+        try:
+            found = await ask(self._throw_away, digest, await self._where(digest.at))
+        except (TowpathError, OSError) as error:
+            _log.info("digest_not_borne_out", at=peer_id_to_text(digest.at), error=str(error))
+            return
+        duals = [one.dual for one in found if one.dual is not None]
+        _log.info("digest_borne_out", at=peer_id_to_text(digest.at), said=len(digest.paid), shown=len(duals))
+        if duals:
+            self.on_evidence(digest.payer, duals)
+
+    async def _where(self, relay: bytes) -> Sequence[str]:
+        candidate = self._discovery.finder.candidate(relay)
+        if candidate is not None and candidate.addresses:
+            return candidate.addresses
+        raw = await self._discovery.presence.slot.get(advertisement_key(relay))
+        if raw is None:
+            return ()
+        return usable_addresses(relay, read_advertisement(raw, time.time()).addrs, self._discovery.is_public)
 
     # --- what is measured ----------------------------------------------------------------------
 
