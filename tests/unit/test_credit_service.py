@@ -191,6 +191,16 @@ async def test_two_receipts_of_one_number_are_a_proof_and_the_liars_receipts_cou
     assert await node.known(2) == 0
 
 
+async def test_one_who_brings_many_lies_is_told_of_one_at_a_time(node: Node) -> None:
+    first = [dual(1, 2, 80 * MIB), *(dual(2, 10 + n, MIB) for n in range(5)), *(dual(1, 3 + n, MIB) for n in range(5))]
+    node.credit.bring(account(9), first)
+    await node.settled()
+    node.credit.bring(account(9), [dual(2, 10, 2 * MIB), dual(1, 3, 2 * MIB), dual(1, 4, 2 * MIB)])
+    await node.settled()
+    assert [read_fraud_proof(proof) for proof in node.frauds] == [account(2)]
+    assert await node.known(3) == MIB
+
+
 async def test_evidence_waits_its_turn_and_only_so_much_of_it(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credit_service, "BRINGS_PER_S", 1000.0)
     taken = sum(node.credit.bring(account(number), [b"x", b"y"]) for number in range(2, 500))

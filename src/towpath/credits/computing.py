@@ -44,6 +44,7 @@ from towpath.credits.computing_messages import (
 )
 from towpath.credits.known import Key, Known, Row, Used
 from towpath.credits.receipts import ReceiptError, read_dual
+from towpath.errors import TowpathError
 
 __all__ = ["Computing", "main"]
 
@@ -136,7 +137,7 @@ def main(descriptor: int) -> None:
                 else:
                     for answer in computing.answer(message):
                         end.send(encode(answer))
-            except (ArithmeticError, LookupError, ValueError) as error:
+            except (ArithmeticError, LookupError, ValueError, TowpathError) as error:
                 end.send(encode(Trouble(number, repr(error)[:512])))
 
 

@@ -219,8 +219,9 @@ class Credit:
 
     def distrust(self, account: bytes) -> None:
         """It was proven that an account signed two receipts of one number: what it signs as a payer counts no more."""
+        if account in self._liars:
+            return
         self._liars[account] = None
-        self._liars.move_to_end(account)
         if len(self._liars) > LIARS:
             self._liars.popitem(last=False)
         self._store.put(_LIARS, [one.hex() for one in self._liars])

@@ -130,7 +130,8 @@ class Known:
         waiting = []
         refused = 0
         for signed in brought:
-            if self._refuses(signed, now):
+            # One proof a time is enough: who invents payers could otherwise keep everybody busy with theirs.
+            if taken.frauds or self._refuses(signed, now):
                 refused += 1
             elif (proof := self._fraud(signed)) is not None:
                 taken.frauds.append(proof)
