@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from towpath.addresses import Address, parse, peer_id_to_bytes, peer_id_to_text, to_text
+from towpath.client.broken import Broken
 from towpath.client.dialing import deadline
 from towpath.client.guide import CONNECTED, FAILED, REFUSED, SERVED
 from towpath.client.race import Lost, Race, Tier
@@ -85,6 +86,7 @@ class Connector:
         # time; and where they were met last.
         self._towpath: OrderedDict[bytes, float] = OrderedDict()
         self._met: OrderedDict[bytes, Way] = OrderedDict()
+        self._broken = Broken()
         # One at a time: an entry lasts as long as somebody holds or awaits the lock.
         self._finding_out: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._asked: dict[Session, asyncio.Event] = {}
@@ -163,6 +165,22 @@ class Connector:
         if asked is not None:
             asked.set()
 
+    def ended(self, session: Session) -> None:
+        """A connection is over. One through a relay that nobody said goodbye on may have been dropped by it."""
+        if not session.via or session.going_away or self.leaving(peer_id_to_text(session.via)):
+            return
+        self._broken.broke(session.peer_id, session.via, time.monotonic())
+        peer = self._dialer.endpoint.peers.get(session.peer_id)
+        for other in [] if peer is None else peer.sessions:
+            if not other.closed and other.via != session.via:
+                self._is_there(session.peer_id, other.via or None)
+
+    def _is_there(self, peer: bytes, relay: bytes | None) -> None:
+        dropped = self._broken.met(peer, relay, time.monotonic())
+        if dropped is not None:
+            _log.info("relay_dropped_circuit", relay=peer_id_to_text(dropped))
+            self.guide.note(dropped, FAILED, None)
+
     # --- relays --------------------------------------------------------------------------------
 
     @property
@@ -226,7 +244,9 @@ class Connector:
 
     async def _through(self, way: Way, target: bytes, protocol: str, plans: Plans | None) -> Session:
         if way.relay_id is None:
-            return await self._dialer.connect(*way.addresses)
+            session = await self._dialer.connect(*way.addresses)
+            self._is_there(target, None)
+            return session
         if target == self._dialer.endpoint.peer_id:
             raise DialError(f"{peer_id_to_text(target)} is this node itself; name the peer to connect to")
         try:
@@ -242,6 +262,7 @@ class Connector:
         relay = peer_id_to_text(way.relay_id)
         self.guide.met(way.relay_id, [f"{address.transport}/p2p/{relay}" for address in way.addresses])
         self.guide.note(way.relay_id, SERVED, rtt_s or None)
+        self._is_there(target, way.relay_id)
         _remember(self._met, target, way._replace(sure=True))
         return session
 

@@ -240,6 +240,7 @@ class ClientService:
         if session.peer_id not in self.endpoint.peers and (self.dialer, session.peer_id) in self._watched:
             self._watched.discard((self.dialer, session.peer_id))
             self.dialer.control.unwatch(session.peer_id, self._relay_said)
+        self.connector.ended(session)
         for held in self.held:
             held.session_ended(session)
 

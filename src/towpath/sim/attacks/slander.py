@@ -25,7 +25,7 @@ from towpath.sim.attacks.work import MIB, Work, honest_work, known_to
 __all__ = ["BOUND", "FULL", "LIARS", "SMALL", "Size", "run"]
 
 BOUND: Final = 1.0
-SHOWN: Final = 6.0
+SHOWN: Final = 10.0
 """Of what an owner is shown and nothing is decided by: as far as honest voices differ among themselves."""
 LIARS: Final = 0.3
 _LIE: Final = 1 << 50
