@@ -223,8 +223,7 @@ class Paying:
                     chain.begun[said.day] = (said.seq + SKIPPED, max(cum, said.cum_bytes))
             today = day_of(self._clock())
             newest = self._books.last_signed(relay, today)
-            known = (0, 0) if said is None else (said.day, said.seq)
-            if newest is not None and today not in chain.begun and known < (today, newest[0]):
+            if newest is not None and today not in chain.begun and (said is None or (said.day, said.seq) < (today, newest[0])):
                 await self._sign(stub, today, *newest)
 
     async def _own(self, raw: bytes, relay: bytes) -> receipts.Receipt | None:
