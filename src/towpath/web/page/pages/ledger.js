@@ -1,6 +1,6 @@
 // Ledger: what was earned and spent, and with whom; each row says why it stands as it does.
 
-import { number, shortId } from "../format.js";
+import { number, shortId, size } from "../format.js";
 import { card, note, pageHead, tiles } from "../parts/card.js";
 import { fill, h, say, show } from "../parts/dom.js";
 import { attempt } from "../parts/toast.js";
@@ -41,7 +41,7 @@ export function mount(element, api) {
     const fitting = wanted ? rows.filter((row) => row.peer.includes(wanted)) : rows;
     const shown = fitting.slice(0, MOST);
     // Rows that are there stay: one that is open stays open.
-    fill(list, shown.map((row) => [row.peer, row.earned, row.spent]), () => {
+    fill(list, shown.map((row) => [row.peer, row.earned, row.spent, row.carried, row.accepted]), () => {
       const before = new Map([...list.children].map((item) => [item.dataset.peer, item]));
       return shown.map((row) => refreshed(before.get(row.peer), row, api));
     });
@@ -59,12 +59,15 @@ export function mount(element, api) {
       sums.tell(key, amount ? number(amount, 2) : t("shell.nothing_yet"), !amount);
     }
     fill(why, found.sentences, () => found.sentences.map((sentence) => h("p", null, sentence)));
-    show(off, found.enforce === "never");
     rows = found.rows;
     draw();
   }
 
-  return api.watch("/v1/ledger", 5, tell);
+  const stops = [
+    api.watch("/v1/ledger", 5, tell),
+    api.watch("/v1/settings", 30, (settings) => show(off, settings["credits.enforce"].value === "never")),
+  ];
+  return () => stops.forEach((stop) => stop());
 }
 
 function refreshed(before, row, api) {
@@ -72,13 +75,19 @@ function refreshed(before, row, api) {
     before.tell(row);
     return before;
   }
-  const balance = h("span", { class: "figures" });
+  const balance = h("span", { class: "figures muted small" });
+  const refused = h("span", { class: "badge alert", hidden: true }, t("ledger.refused"));
   const beneath = h("div", { class: "stack tight" });
   const box = h("details", { ontoggle: () => box.open && explain() }, h("summary", null, t("ledger.why"), h("span", { class: "unseen" }, `: ${row.peer}`)), beneath);
   const item = h(
     "li",
     { class: "stack tight", data: { peer: row.peer } },
-    h("div", { class: "line apart" }, h("strong", { class: "mono", title: row.peer }, row.name || shortId(row.peer)), balance),
+    h(
+      "div",
+      { class: "line apart" },
+      h("span", { class: "line" }, h("strong", { class: "mono", title: row.peer }, row.kind === "network" ? row.peer : shortId(row.peer)), h("span", { class: "badge" }, t(`ledger.kinds.${row.kind}`)), refused),
+      balance,
+    ),
     box,
   );
   const explain = () =>
@@ -87,7 +96,11 @@ function refreshed(before, row, api) {
       fill(beneath, sentences, () => sentences.map((sentence) => h("p", null, sentence)));
     });
   item.tell = (now) => {
-    say(balance, t("ledger.of_peer", { earned: number(now.earned, 2), spent: number(now.spent, 2) }));
+    const parts = [t("ledger.carried", { size: size(now.carried) })];
+    if (now.kind === "account") parts.push(t("ledger.of_peer", { earned: number(now.earned, 2), spent: number(now.spent, 2) }));
+    if (now.free_left !== null) parts.push(t("ledger.free_left", { size: size(now.free_left) }));
+    say(balance, parts.join(" · "));
+    show(refused, !now.accepted);
     if (box.open) explain();
   };
   item.tell(row);
