@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.vectors import make, make_receipts, make_records
+from tests.vectors import make, make_receipts, make_records, make_reputation
 from towpath.client.ticket import Ticket
 from towpath.client.tunnel import wire
 from towpath.credits import account, receipts
@@ -17,6 +17,9 @@ from towpath.credits.receipts import ReceiptError
 from towpath.discovery import records
 from towpath.discovery.records import RecordError
 from towpath.relaystream.messages import ControlProtocolError, Staying, Unknown, decode
+from towpath.reputation import digest as digests
+from towpath.reputation.digest import DigestError
+from towpath.reputation.messages import Fraud, open_message
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "tunnel.json").read_text())
 
@@ -122,6 +125,24 @@ def test_receipts_are_read_as_they_are_checked_in() -> None:
     for vector in found["refused"]:
         with pytest.raises((ReceiptError, AccountError)):
             read[vector["as"]](bytes.fromhex(vector["bytes"]))
+
+
+# --- reputation --------------------------------------------------------------------------------------------------
+
+
+def test_the_gossip_is_read_and_written_as_it_is_checked_in() -> None:
+    found = json.loads(make_reputation.PLACE.read_text())
+    assert found == make_reputation.made(), "python -m tests.vectors.make_reputation"
+    raw, digest = bytes.fromhex(found["digest"]["bytes"]), make_reputation.DIGEST
+    assert digests.read(raw) == digest
+    assert digests.sign(digest, bytes.fromhex(found["seed"])) == raw
+    first, second = (open_message(bytes.fromhex(vector["bytes"]), found["now"]) for vector in found["messages"])
+    assert first == digest
+    assert isinstance(second, Fraud)
+    assert second.account.hex() == found["messages"][1]["account"]
+    for vector in found["refused"]:
+        with pytest.raises(DigestError):
+            open_message(bytes.fromhex(vector["bytes"]), found["now"])
 
 
 # --- records -----------------------------------------------------------------------------------------------------
