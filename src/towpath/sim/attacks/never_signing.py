@@ -42,7 +42,7 @@ class Size(NamedTuple):
 
 
 SMALL: Final = Size(accounts=20, seconds=30.0)
-FULL: Final = Size(accounts=2_000, seconds=600.0)
+FULL: Final = Size(accounts=300, seconds=120.0)
 
 
 class _Sender:

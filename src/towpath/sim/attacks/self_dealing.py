@@ -2,21 +2,24 @@
 
 The attacker's first account really relayed for a few others. Behind it stand 1, 10 or 50 invented accounts, and what
 they say that they carried for each other is worth millions of times that work: a star (parallel), a ring (cyclic), a
-chain (serial), or everybody for everybody (mesh). Then all of them ask every relay for all that it would serve. The
-gain is what the group is served at all relays together, or ranked by them, over what the first account alone is.
+chain (serial), or everybody for everybody (mesh); or three colluders share the work, and all sign for all. Then all of
+them ask every relay for all that it would serve. The gain is what the group is served at all relays together, or ranked
+by them, over what those who worked are without the others.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from towpath.credits import walks
 from towpath.credits.flow import Graph
+from towpath.credits.virtual import Probed, given_edges
 from towpath.sim.attacks.figures import Chart, Figure, Report, exactly
-from towpath.sim.attacks.work import MIB, Work, account, honest_work, known_to
+from towpath.sim.attacks.relays import relay_id
+from towpath.sim.attacks.work import MIB, account, honest_work, known_to
 
 __all__ = ["CREDIT_GAIN", "FULL", "RANK_GAIN", "SHAPES", "SMALL", "Size", "forged", "run"]
 
@@ -26,7 +29,11 @@ _PAYERS: Final = 12
 """Honest accounts that the attacker's first account really relayed for."""
 _LIE: Final = 1 << 50
 """Bytes in each invented receipt."""
+_WORK: Final = 400 * MIB
+"""Bytes that it carried for each of them."""
 _FREE_TIER: Final = 1 << 30
+_ALONE: Final = "alone"
+_COLLUDING: Final = "three colluders"
 
 Edges = list[tuple[bytes, bytes, int]]
 
@@ -41,7 +48,7 @@ class Size(NamedTuple):
 
 
 SMALL: Final = Size(honest=150, judges=12, walks=1_000)
-FULL: Final = Size(honest=2_000, judges=500)
+FULL: Final = Size(honest=2_000, judges=100)
 
 
 def forged(shape: str, first: bytes, sybils: list[bytes]) -> Edges:
@@ -57,27 +64,24 @@ def forged(shape: str, first: bytes, sybils: list[bytes]) -> Edges:
 
 
 SHAPES: Final = ("parallel", "cyclic", "serial", "mesh")
+"""Of the receipts that a group signs for itself."""
 
 
 class _Group(NamedTuple):
     name: str
     members: list[bytes]
     receipts: Edges
+    """All that the group shows: of its work, and what it signed for itself."""
+    alone: str
+    """What it is compared with: the same work, and nobody invented."""
 
 
 def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _: None) -> Report:
     """Every shape with every number of identities, by the node's flow and walks and by naive rules."""
     work = honest_work(size.honest, rng)
-    first = account("a", 0)
-    real = [(payer, first, 400 * MIB) for payer in rng.sample(sorted(work), _PAYERS)]
-    alone = _Group("alone", [first], [])
-    groups = [
-        _Group(f"{shape} × {number}", sybils := [account("s", one) for one in range(number)], [])._replace(
-            members=[first, *sybils], receipts=forged(shape, first, sybils)
-        )
-        for shape in SHAPES
-        for number in size.identities
-    ]
+    payers = rng.sample(sorted(work), _PAYERS)
+    groups = _groups(payers, size.identities)
+    compared = [group for group in groups if group.name != group.alone]
     judges = rng.sample(sorted(work), size.judges)
     served: dict[str, int] = {}
     ranked: dict[str, float] = {}
@@ -86,8 +90,8 @@ def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _
     events = 0
     for done, judge in enumerate(judges):
         seed = rng.random()
-        for group in (alone, *groups):
-            graph = _evidence(judge, work, [*real, *group.receipts])
+        for group in groups:
+            graph = known_to(judge, work, group.receipts)
             members = rng.sample(group.members, len(group.members))
             _add(ranked, group.name, _share(walks.rank(graph, judge, random.Random(seed), size.walks), members))
             _add(visited, group.name, _visits(graph, judge, random.Random(seed), size.walks, members))
@@ -95,16 +99,24 @@ def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _
             _add(served, group.name, drain(graph, judge, members))
             events += len(members) + size.walks
         told((done + 1) / len(judges))
-    summed = {group.name: _summed([*real, *group.receipts], group.members) for group in (alone, *groups)}
+    summed = {group.name: _summed(group.receipts, group.members) for group in groups}
 
     def gains(of: dict[str, float] | dict[str, int]) -> dict[str, float]:
-        return {group.name: exactly(of[group.name], of["alone"]) for group in groups}
+        return {group.name: exactly(of[group.name], of[group.alone]) for group in compared}
 
     credit, rank = gains(served), gains(ranked)
     figures = [
         Figure("credit gain, worst of all shapes", max(credit.values()), at_most=CREDIT_GAIN, unit="×"),
         Figure("rank gain, worst of all shapes", max(rank.values()), at_most=RANK_GAIN, unit="×"),
-        Figure("served to the first account alone, over its work", exactly(served["alone"], _work_done(real))),
+        Figure("credit of 50 probed relays in one network, against one", _probed(50, 1), at_most=CREDIT_GAIN, unit="×"),
+        Figure(
+            "rank gain of three colluders who share the work", rank[f"{_COLLUDING} × {max(size.identities)}"], unit="×"
+        ),
+        Figure(
+            f"served to one alone by {size.judges} relays, over its work",
+            exactly(served[_ALONE], _PAYERS * _WORK),
+            unit="×",
+        ),
     ]
     naive = [
         Figure("credit gain, sum of receipts", max(gains(summed).values()), at_most=CREDIT_GAIN, unit="×"),
@@ -135,8 +147,31 @@ def drain(graph: Graph, judge: bytes, members: Iterable[bytes]) -> int:
     return total
 
 
-def _evidence(judge: bytes, work: Work, brought: Edges) -> Graph:
-    return known_to(judge, work, brought)
+def _groups(payers: list[bytes], identities: Sequence[int]) -> list[_Group]:
+    """The one who worked alone, with every number of invented identities in every shape; then the same of three."""
+    first = account("a", 0)
+    real = [(payer, first, _WORK) for payer in payers]
+    groups = [_Group(_ALONE, [first], real, _ALONE)]
+    for shape in SHAPES:
+        for number in identities:
+            sybils = [account("s", one) for one in range(number)]
+            receipts = [*real, *forged(shape, first, sybils)]
+            groups.append(_Group(f"{shape} × {number}", [first, *sybils], receipts, _ALONE))
+    three = [account("a", one) for one in range(3)]
+    shared = [(payer, three[place % 3], _WORK) for place, payer in enumerate(payers)]
+    groups.append(_Group("three alone", three, shared, "three alone"))
+    for number in identities:
+        sybils = [account("s", one) for one in range(number)]
+        everybody = [*three, *sybils]
+        lies = [(payer, relay, _LIE) for payer in everybody for relay in sybils if payer != relay]
+        groups.append(_Group(f"{_COLLUDING} × {number}", everybody, [*shared, *lies], "three alone"))
+    return groups
+
+
+def _probed(relays: int, networks: int) -> float:
+    """What so many relays of the attacker get without receipts from one that has probed them, over what one gets."""
+    probed = [Probed(relay_id("probed", one), account("s", one), 30.0, str(one % networks)) for one in range(relays)]
+    return exactly(sum(given_edges(probed, _FREE_TIER, ()).values()), _FREE_TIER)
 
 
 def _share(shares: dict[bytes, float], members: Iterable[bytes]) -> float:
@@ -151,10 +186,6 @@ def _visits(graph: Graph, judge: bytes, rng: random.Random, number: int, members
 def _summed(receipts: Edges, members: Iterable[bytes]) -> int:
     among = set(members)
     return sum(amount for _, relay, amount in receipts if relay in among)
-
-
-def _work_done(real: Edges) -> int:
-    return sum(amount for _, _, amount in real)
 
 
 def _add(to: dict[str, int] | dict[str, float], name: str, value: float) -> None:

@@ -44,7 +44,7 @@ class Size(NamedTuple):
 
 
 SMALL: Final = Size(clients=6, after_days=5)
-FULL: Final = Size(clients=300)
+FULL: Final = Size(clients=200)
 
 
 class _Client:

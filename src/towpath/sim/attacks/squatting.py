@@ -39,11 +39,11 @@ class Size(NamedTuple):
     hours: float
     clients: int
     prefixes: tuple[int, ...]
-    servers: int = _SERVERS
+    servers: int
 
 
 SMALL: Final = Size(hours=2.0, clients=150, prefixes=(1, 8, PROMISED), servers=2)
-FULL: Final = Size(hours=24.0, clients=2_000, prefixes=(1, 2, 4, 8, 16, PROMISED, 48, 56, 60, 64, 128))
+FULL: Final = Size(hours=6.0, clients=1_000, prefixes=(1, 2, 4, 8, 16, PROMISED, 48, 56, 60, 64, 128), servers=5)
 
 
 class _Store(Protocol):
