@@ -76,8 +76,8 @@ WORDS = {
     "reputation PEER": f"reputation {PEER}",
     "schedule set": "schedule set mon 09-17 off",
 }
-ELSEWHERE = ("id", "service", "web", "doctor")
-"""Commands that ask no node, or more than one; `web` is in test_web."""
+ELSEWHERE = ("id", "service", "web", "doctor", "simulate")
+"""Commands that ask no node, or more than one; `web` is in test_web, `simulate` in test_cli_simulate."""
 
 
 @pytest.mark.parametrize("command", [command for command in ONCE if not command.startswith(ELSEWHERE)])

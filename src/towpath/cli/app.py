@@ -23,6 +23,7 @@ _NODE: Final = Group("The node", sort_key=1)
 _SEE: Final = Group("See what it does", sort_key=2)
 _CHANGE: Final = Group("Change what it does: at once, and kept over restarts", sort_key=3)
 _REACH: Final = Group("Reach somebody", sort_key=4)
+_SIMULATE: Final = Group("Try what the whole network does", sort_key=5)
 
 
 class Command(NamedTuple):
@@ -62,6 +63,7 @@ COMMANDS: Final = (
     Command("share", "Make a TCP service reachable through relays: prints a ticket.", "tunnels:share", _REACH),
     Command("open", "Reach the service behind a ticket.", "tunnels:open_", _REACH),
     Command("ping", "Measure the round trip to a peer, end to end.", "ping:ping", _REACH),
+    Command("simulate", "Simulate a network of thousands, and attacks on it.", "simulate:simulate", _SIMULATE),
 )
 
 app = App(

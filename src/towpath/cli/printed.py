@@ -117,6 +117,31 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "opened": fields("the first line of `open`", event=one_of("open"), listen=text("HOST:PORT")),
     "happened": fields("what happens later; facts by name beside", event=_EVENT),
+    "simulated": fields(
+        "what a scenario came to",
+        scenario=text(),
+        nodes=count("users that took part"),
+        seed=count(),
+        events=count("that were simulated"),
+        seconds=number("that it took"),
+        complete=flag("did it come to its end?"),
+        parts=rows({"type": "object"}, "the worlds that it ran: `label`, `days`, `events`, and what was noted of each"),
+        sentences=rows(text(), "what users felt"),
+        figures=rows({"type": "object"}, "what was measured: `name`, `value`, `unit`, and its bounds, if it has any"),
+        refusals={"type": "object", "description": "by part: how often relays refused, by reason"},
+        files=rows(text(), "that were written"),
+    ),
+    "scenario": fields("what may be simulated", name=text("as it is written behind `simulate`"), about=text()),
+    "attacked": fields(
+        "what an attack came to",
+        attack=text(),
+        size=text("how large it was"),
+        events=count("that were simulated"),
+        holds=flag("was every bound kept?"),
+        figures=rows({"type": "object"}, "what was measured, with its bounds"),
+        naive=rows({"type": "object"}, "the same by a rule that one might take instead"),
+        files=rows(text(), "that were written"),
+    ),
     "pong": {
         "description": "one round trip, or why there was none",
         "anyOf": [fields(rtt_ms=number(), via=_VIA), fields(error=text("a sentence"), via=_VIA)],
@@ -155,6 +180,8 @@ ONCE: Final[dict[str, str | tuple[str]]] = {
     "schedule": "schedule",
     "schedule set": "written",
     "schedule clear": "written",
+    "simulate": "simulated",
+    "simulate --list": ("scenario",),
 }
 """The schema of what a command prints; in parentheses: of each entry of the list that it prints."""
 
@@ -163,5 +190,6 @@ LINES: Final = {
     "share": ("shared", "happened"),
     "open": ("opened", "happened"),
     "ping": ("pong", "pong"),
+    "simulate attack NAME": ("attacked", "attacked"),
 }
 """The schemas of the first line, and of the others, of commands that print one line after the other."""

@@ -43,10 +43,14 @@ class Debts:
         """By payer, by the account of the relay."""
         self.earned: dict[bytes, dict[bytes, int]] = {}
         """The same, by the account of the relay first."""
+        self.own = 0
+        """Bytes that relays carried for their own owners: nobody owes these."""
 
     def add(self, payer: bytes, relay: bytes, n: int) -> None:
         """`relay` has a receipt for `n` bytes more."""
-        if payer != relay and n > 0:
+        if payer == relay:
+            self.own += n
+        elif n > 0:
             row = self.owed.setdefault(payer, {})
             row[relay] = row.get(relay, 0) + n
             row = self.earned.setdefault(relay, {})

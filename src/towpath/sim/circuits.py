@@ -134,7 +134,7 @@ class Circuits:
         flow.dst.open -= 1
         took = world.engine.now - flow.begun
         if took > 0:
-            metrics.felt(metrics.speed, min(1.0, flow.done / took / flow.cap), world)
+            metrics.felt(metrics.speed, min(1.0, flow.total / took / flow.cap), world)
         for told in world.on_end:
             told(flow, True)
 
@@ -159,9 +159,15 @@ class Circuits:
         if found is not None:
             relay, accepted, seconds = found
             metrics.resumed += cut
+            before = flow.relay
+            if cut and relay is not before and (before.up or before.silent):
+                # The peer was there all the time, and the relay did not say that it would end this.
+                src.note(before.id, Outcome.FAILED)
+                dst.note(before.id, Outcome.FAILED)
             if cut:
                 metrics.felt(metrics.gap_s, world.engine.now - since + seconds, world)
-            self._begin(relay, accepted, src, dst, left, flow.cap, 0.0)
+            more = self._begin(relay, accepted, src, dst, left, flow.cap, 0.0)
+            more.total, more.begun = flow.total, flow.begun
             return
         if tries < len(_TRIES) and src.online and dst.online:
             world.engine.after(_TRIES[tries], self._go_on, flow, left, since, tries + 1)

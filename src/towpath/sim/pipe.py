@@ -35,7 +35,7 @@ class Flow:
         "rate",
         "relay",
         "src",
-        "tries",
+        "total",
         "weight",
         "who",
     )
@@ -63,8 +63,8 @@ class Flow:
         self.weight = weight
         self.rate = 0.0
         self.begun = now
-        self.tries = 0
-        """How often in a row it was tried in vain to go on."""
+        self.total = n
+        """Bytes that its sender wanted to send in all, over this circuit and those before it."""
 
 
 def shares(rate: float, wants: Sequence[tuple[float, float]]) -> list[float]:
@@ -89,7 +89,7 @@ def shares(rate: float, wants: Sequence[tuple[float, float]]) -> list[float]:
 class Pipe:
     """The circuits of one relay. Whoever changes it calls `move` first and `share` afterwards."""
 
-    __slots__ = ("at", "flows", "in_use", "rate")
+    __slots__ = ("at", "flows", "in_use", "rate", "stopped")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
@@ -98,6 +98,8 @@ class Pipe:
         self.at = now
         self.in_use = 0.0
         """Bytes per second that are carried now."""
+        self.stopped = False
+        """Nothing moves at all: there is nothing left of a quota."""
 
     def move(self, now: float) -> float:
         """Carries everything on, up to now; the bytes that were moved."""
@@ -115,6 +117,11 @@ class Pipe:
     def share(self) -> float:
         """Gives every flow its rate; seconds until the first of them is through (inf: none ever will be)."""
         flows = self.flows
+        if self.stopped:
+            self.in_use = 0.0
+            for flow in flows:
+                flow.rate = 0.0
+            return float("inf")
         used = 0.0
         for flow in flows:
             used += flow.cap

@@ -35,12 +35,18 @@ def race(tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt]) -> Outco
     best = Outcome(float("inf"), None)
     begins = 0.0
     over = 0.0
+    losing: list[float] = []
     for number, ways in enumerate(tiers):
         if begins >= best.seconds:
             break
         lost, best = _tier(number, ways, attempt, begins, best)
+        losing.append(lost)
         over = max(over, lost)
-        begins = min(begins + NEXT_TIER_S, over) if lost < float("inf") else begins + NEXT_TIER_S
+        # The next begins when its turn comes, or when any of those before it has failed as a whole.
+        soon = min(end for end in losing if end >= begins)
+        if soon <= begins + NEXT_TIER_S:
+            losing.remove(soon)
+        begins = min(begins + NEXT_TIER_S, soon)
     return best if best.winner is not None else Outcome(over, None)
 
 

@@ -37,6 +37,8 @@ _GOODBYE_S: Final = 5.0
 """What a node that is told to end gives to what is open, at most."""
 _NOTICED: Final = 0.03
 """The part of what is left of a quota that may be used before it is looked at again."""
+_SPENT: Final = 256 << 10
+"""Bytes that are as good as none."""
 _STALE_S: Final = 600.0
 """And how long that may last."""
 
@@ -213,6 +215,7 @@ class Relay:
         quota = self.quota
         blocked: tuple[Cause, ...] = ()
         scarce = None
+        stopped = self.pipe.stopped
         if quota is not None:
             quota.advance(self._clock(now))
             self._weigh_quota()
@@ -249,6 +252,9 @@ class Relay:
                 self._close(silent=False)
         elif self.position.drained_at > now:
             self.world.engine.at(self.position.drained_at, self._drained, stopping)
+        if stopped and not self.pipe.stopped and self.pipe.flows:
+            self.carry(now)
+            self._go_on(now)
         if self.up and self.position.until is not None and self.position != before:
             self.world.engine.at(self.position.until + 1.0, self.look)
 
@@ -418,13 +424,20 @@ class Relay:
         soonest = pipe.share()
         quota = self.quota
         if quota is not None and pipe.in_use > 0:
-            if self.unweighed > self.left * _NOTICED or now - self.weighed_at > _STALE_S:
+            left = self.left - self.unweighed
+            if left <= _SPENT or self.unweighed > self.left * _NOTICED or now - self.weighed_at > _STALE_S:
                 self._weigh_quota()
-                if quota.low == self.position.admitting or self.left <= 0:
+                left = self.left
+                if quota.low == self.position.admitting or pipe.stopped:
                     self.look()
                     if not pipe.flows:
                         return
-            soonest = min(soonest, max(1.0, self.left * 2 * _NOTICED / pipe.in_use), _STALE_S)
+                if pipe.stopped:
+                    soonest = pipe.share()
+            if pipe.in_use > 0:
+                # As soon as it is used up, and before that often enough to notice that little is left.
+                most = (left - _SPENT / 2) / pipe.in_use
+                soonest = min(soonest, most, max(1.0, left * 2 * _NOTICED / pipe.in_use), _STALE_S)
         self.turn += 1
         if soonest < float("inf"):
             self.world.engine.at(now + soonest + 1e-6, self._wake, self.turn)
@@ -438,6 +451,8 @@ class Relay:
         if self.quota is not None:
             self.unweighed, self.weighed_at = 0, self.world.engine.now
             self.left = self.quota.left()[0] or 0
+            # What is used up is not passed by a byte: the sockets stand still until those circuits are ended.
+            self.pipe.stopped = self.left <= _SPENT
             self.shown = max(row["used"] / row["limit"] for row in self.quota.rows() if row["limit"])
 
     def _wake(self, turn: int) -> None:

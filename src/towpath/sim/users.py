@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["User"]
 
+SEARCH_S: Final = 60.0
+"""A search is repeated after that long; after twice that when it found nothing new, and so on."""
 ENOUGH: Final = 4
 """Usable volunteers with which a client does not search (`Finder.find`)."""
 EXPLORED: Final = 4
@@ -49,6 +51,7 @@ class User:
         "account",
         "contacts",
         "empty",
+        "fruitless",
         "id",
         "index",
         "ip",
@@ -95,6 +98,9 @@ class User:
         """Circuits of its own, from either end."""
         self.searched_at = float("-inf")
         self.empty = 0
+        """How often in a row it looked for relays in vain,"""
+        self.fruitless = 0
+        """and how many searches in a row found nothing new."""
         self.looking = False
         self.sent = 0
         self.received = 0
@@ -132,7 +138,7 @@ class User:
             return
         now = world.engine.now
         for relay_id in self.seats:
-            self.note(relay_id, Outcome.SERVED)
+            self.note(relay_id, Outcome.CONNECTED)
             world.relays[relay_id].release(self)
         self.seats.clear()
         self.online = False
@@ -196,9 +202,11 @@ class User:
         now = world.engine.now
         at = 0.0
         reserved = 0.0 if self.seats else None
+        since = now - self.searched_at
         if self.lacks():
-            at = self.search()
-        elif now - self.searched_at > AGAIN_S:
+            if since > doubled(SEARCH_S, AGAIN_S, self.fruitless):
+                at = self.search()
+        elif since > AGAIN_S:
             # Behind its back: nobody waits for that.
             self.search()
         lacking = 0
@@ -279,7 +287,7 @@ class User:
             return
         if lacking:
             self.empty += 1
-            wait = spread(doubled(_SOON_S, 600.0, self.empty - 1), world.engine.rng.random())
+            wait = spread(doubled(_SOON_S, HOUR_S, self.empty - 1), world.engine.rng.random())
         elif any(seat.offer.bootstrap for seat in self.seats.values()) and world.volunteers_up:
             self.empty += 1
             wait = doubled(_SOON_S, HOUR_S, self.empty - 1)
@@ -312,6 +320,7 @@ class User:
             wait = _NOTICED_S * (0.5 + self.world.engine.rng.random()) if silent else 0.5
             if not silent:
                 del self.seats[relay.id]
+                self.note(relay.id, Outcome.REFUSED)
             self.world.engine.after(wait, self._missed, relay, silent)
 
     def _missed(self, relay: Relay, silent: bool) -> None:
@@ -346,6 +355,7 @@ class User:
                 self.known[relay_id] = Candidate(
                     relay_id, relay.addresses, source, record, known.own, engine.now, known.walk
                 )
+        self.fruitless = 0 if strange else self.fruitless + 1
         for relay in strange[:EXPLORED]:
             up = relay.up
             self.note(

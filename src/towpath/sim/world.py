@@ -45,6 +45,8 @@ class World:
         self.relays_up = 0
         self.on_end: list[Callable[[Flow, bool], None]] = []
         """Told of each circuit that ended for good: and whether everything was carried."""
+        self.notes: dict[str, Any] = {}
+        """Facts that a scenario notes while it runs, for its judgement."""
         self._settings: dict[str, RelaySettings] = {}
         self._every_day()
 
@@ -83,9 +85,9 @@ class World:
         luck = user.account[0] / 256
         return luck >= self.model.behind_nat * (1 - self.model.mapped)
 
-    def volunteer(self, user: User) -> Relay:
-        """A user switches relaying on."""
-        relay = self.add_relay(user.ip, mode="cooperative", owner=user)
+    def volunteer(self, user: User, settings: RelaySettings | None = None) -> Relay:
+        """A user switches relaying on, with these settings or the usual ones."""
+        relay = self.add_relay(user.ip, mode="cooperative", owner=user, settings=settings)
         user.relay = relay
         if user.online:
             relay.start()
@@ -160,6 +162,20 @@ class World:
             self.engine.after(DAY_S, day)
 
         self.engine.after(DAY_S, day)
+
+    def close(self) -> None:
+        """Lets go of everything but what was measured: a world is full of circles."""
+        for user in self.users:
+            user.contacts, user.relay = (), None
+            user.known.clear()
+            user.seats.clear()
+        for relay in self.relays.values():
+            relay.reservations.clear()
+            relay.pipe.flows.clear()
+        self.users.clear()
+        self.relays.clear()
+        self.bootstrap.clear()
+        self.on_end.clear()
 
     # --- what stands ---------------------------------------------------------------------------
 
