@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from towpath.client.choice import Offer, Seat, plan
 from towpath.discovery.candidates import Candidate, Measured, Outcome, noted
 from towpath.discovery.selection import rank
-from towpath.sim.attacks.figures import Chart, Figure, Report, median, percentile
+from towpath.sim.attacks.figures import Chart, Figure, Report, percentile
 from towpath.sim.attacks.relays import candidate, ip_in, ip_of, relay_id
 
 __all__ = ["FULL", "SMALL", "Size", "run"]
@@ -96,13 +96,12 @@ def _comes_back(
                 held[of] = now
             if of in up:
                 first = min(first, tries)
-            known[of] = candidate_after(known[of], Outcome.SERVED if good else Outcome.FAILED, now)
+            known[of] = _after(known[of], Outcome.SERVED if good else Outcome.FAILED, now)
         now += _TRY_S
     return _Came(sum(of in up for of in held), first)
 
 
-def candidate_after(one: Candidate, outcome: Outcome, now: float) -> Candidate:
-    """The candidate after it was tried."""
+def _after(one: Candidate, outcome: Outcome, now: float) -> Candidate:
     own = noted(one.own, outcome, now, rtt_ms=40.0 if outcome is Outcome.SERVED else None)
     return Candidate(one.relay_id, one.addresses, one.source, one.advertisement, own, one.seen_at, one.walk)
 
@@ -110,9 +109,9 @@ def candidate_after(one: Candidate, outcome: Outcome, now: float) -> Candidate:
 def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _: None) -> Report:
     """Clients with so many kept relays, against attackers that answer nobody and such that serve everybody."""
     events = 0
-    worst_connected, worst_tries = 1.0, 0.0
+    worst_tries = 0.0
+    connected: list[tuple[float, float]] = []
     guarded: list[tuple[float, float]] = []
-    tried: list[tuple[float, float]] = []
     for place, number in enumerate(size.kept):
         came: list[_Came] = []
         caught: list[_Came] = []
@@ -124,14 +123,13 @@ def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _
             came.append(_comes_back(dict(honest), up, dict(attackers), rng, serve=False))
             caught.append(_comes_back(dict(honest), up, dict(attackers), rng, serve=True))
         events += 2 * size.clients
-        worst_connected = min(worst_connected, sum(one.honest > 0 for one in came) / len(came))
+        connected.append((float(number), sum(one.honest > 0 for one in came) / len(came)))
         worst_tries = max(worst_tries, percentile((one.tries for one in came), 0.99))
         guarded.append((float(number), sum(one.honest > 0 for one in caught) / len(caught)))
-        tried.append((float(number), median(one.tries for one in came)))
         told((place + 1) / len(size.kept))
     fresh = sum(_comes_back({}, set(), _attackers(_NOW), rng, serve=False).honest > 0 for _ in range(size.clients))
     figures = [
-        Figure("clients with kept relays that connect", worst_connected, at_least=1.0),
+        Figure("clients with kept relays that connect", min(y for _, y in connected), at_least=1.0),
         Figure("relays asked until an honest one served, 99 of 100 clients", worst_tries),
         Figure(
             f"clients with {size.kept[-1]} kept relays that stay off the attacker's, if those serve", guarded[-1][1]
@@ -143,7 +141,7 @@ def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _
         "relays kept from before (half of them gone)",
         "share of clients with an honest relay",
         {
-            "attackers that answer nobody": [(float(number), 1.0 * worst_connected) for number in size.kept],
+            "attackers that answer nobody": connected,
             "attackers that serve everybody": guarded,
             "nothing kept (naive)": [(float(number), fresh / size.clients) for number in size.kept],
         },

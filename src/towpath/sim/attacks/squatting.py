@@ -83,11 +83,13 @@ class _Shard:
         self.servers = [store() for _ in range(size.servers)]
         self.honest = {relay_id("shard", number): prefix_of(ip_of(number)) for number in range(_HONEST)}
         self.reads: list[float] = []
+        self.known: list[float] = []
+        """Of each client, the share of the shard's honest relays that it knows after three reads."""
         self.engine.at(0.0, self._squat)
         for peer in self.honest:
             self.engine.at(rng.uniform(1.0, _HONEST_S), self._provide, peer)
         for _ in range(size.clients):
-            self.engine.at(rng.uniform(_HONEST_S, size.hours * 3600), self._read, 1)
+            self.engine.at(rng.uniform(_HONEST_S, size.hours * 3600), self._come)
         self.engine.run(size.hours * 3600 + 1)
 
     def _squat(self) -> None:
@@ -102,6 +104,15 @@ class _Shard:
     def _tell(self, peer: bytes, prefix: bytes) -> None:
         for server in self.servers:
             server.add(_KEY, peer, (), prefix, self.engine.now)
+
+    def _come(self) -> None:
+        self._read(1)
+        found = {
+            one.peer_id
+            for _ in range(BOUND)
+            for one in self.rng.choice(self.servers).some(_KEY, self.rng, self.engine.now)
+        }
+        self.known.append(len(found & self.honest.keys()) / _HONEST)
 
     def _read(self, times: int) -> None:
         found = self.rng.choice(self.servers).some(_KEY, self.rng, self.engine.now)
@@ -122,12 +133,15 @@ def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _
         "newest 128 of all (naive)": _Newest,
     }
     needed: dict[str, list[tuple[float, float]]] = {}
+    known: list[float] = []
     for place, (name, store) in enumerate(stores.items()):
         row = needed.setdefault(name, [])
         for prefixes in size.prefixes if place == 0 else (size.prefixes[0], PROMISED):
             shard = _Shard(size, prefixes, store, random.Random(rng.random()))
             row.append((float(prefixes), percentile(shard.reads, 0.99)))
             events += shard.engine.events
+            if place == 0 and prefixes == PROMISED:
+                known = shard.known
         told((place + 1) / len(stores))
     ours, first, newest = needed.values()
     figures = [
@@ -136,6 +150,7 @@ def run(size: Size, rng: random.Random, told: Callable[[float], None] = lambda _
             max(reads for prefixes, reads in ours if prefixes <= PROMISED),
             at_most=BOUND,
         ),
+        Figure(f"of its honest relays known after {BOUND} reads, {PROMISED} prefixes", sum(known) / len(known)),
         *(
             Figure(f"the same with {prefixes:.0f} prefixes, which is not promised", reads)
             for prefixes, reads in ours
