@@ -30,6 +30,15 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile(chosen or ("full" if full else "short"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # They wait for processes of their own, which a machine used by others may not run for seconds: in a run of
+    # everything they get a second try, which the summary names (docs/decisions/0015-second-try.md).
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        for item in items:
+            if item.nodeid.startswith(_ALONE):
+                item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
 
