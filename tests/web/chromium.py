@@ -14,6 +14,8 @@ from tests import tools
 
 _HERE = Path(__file__).parent
 _NAMES = ("chromium", "google-chrome")
+REBOUND = "rebound.example"
+"""A name that leads to this machine, for this browser."""
 
 
 @asynccontextmanager
@@ -21,8 +23,9 @@ async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, without a window. Its sandbox is off, as it does without one for root."""
     path = next((found for name in _NAMES if (found := shutil.which(name))), None) or tools.require(_NAMES[0])
     async with async_playwright() as playwright:
+        args = ["--disable-dev-shm-usage", f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"]
         # What Chromium does of its own accord, such as looking for updates, is switched off by Playwright.
-        browser = await playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage"])
+        browser = await playwright.chromium.launch(executable_path=path, args=args)
         try:
             yield browser
         finally:

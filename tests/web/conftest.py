@@ -1,20 +1,23 @@
 """Nodes, their traffic, and pages in a real browser; a page's complaints fail its test."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.web.chromium import chromium
 from tests.web.running import PageNode, Traffic
-from tests.web.watched import Watched, opened
+from tests.web.watched import PATIENCE, Watched, opened
+
+expect.set_options(timeout=PATIENCE)
 
 StartNode = Callable[..., PageNode]
-OpenPage = Callable[..., Any]
+OpenPage = Callable[..., Coroutine[Any, Any, Watched]]
+BeginTraffic = Callable[[PageNode], Coroutine[Any, Any, Traffic]]
 
 
 @pytest_asyncio.fixture(loop_scope="package", scope="package")
@@ -50,10 +53,10 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     async with contextlib.AsyncExitStack() as stack:
         pages: list[Watched] = []
 
-        async def open_(node: PageNode, name: str = "home", **how: Any) -> Watched:
+        async def open_(node: PageNode, name: str | None = "home", *, token: bool = True, **how: Any) -> Watched:
             page = await stack.enter_async_context(opened(browser, node, **how))
             pages.append(page)
-            await page.open(name)
+            await page.open(name, token=token)
             return page
 
         yield open_
@@ -62,8 +65,8 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def traffic_of() -> AsyncIterator[Callable[[PageNode], Any]]:
-    """`await traffic_of(node)` gives the peers that meet through it."""
+async def begin_traffic() -> AsyncIterator[BeginTraffic]:
+    """`await begin_traffic(node)` gives the peers that meet through it."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def begin(node: PageNode) -> Traffic:

@@ -17,7 +17,7 @@ from towpath.web.place import TOKEN_FILE, address_to_open
 ROOMY = {
     f"relay.{name}": "unlimited"
     for name in ("max_circuits", "max_circuits_per_peer", "max_reservations", "max_reservations_per_ip")
-}
+} | {"credits.free_tier": "unlimited"}
 """Limits off: all of loopback is one neighbourhood."""
 
 
@@ -82,6 +82,9 @@ class Traffic:
         self._flows: set[asyncio.Task[None]] = set()
         self._pair: tuple[Link, Link] | None = None
         self.circuits: list[tuple[Stream, Stream]] = []
+        self.sent = 0
+        """Bytes that flowed and have arrived."""
+        self._arrived = asyncio.Event()
 
     async def __aenter__(self) -> Traffic:
         return self
@@ -116,10 +119,14 @@ class Traffic:
         while count > 0:
             dialer, target = await self.pair()
             for _ in range(min(per_pair, count)):
-                here, there = await circuit_between(dialer, target)
-                await here.write(bytes(1000 + 37 * len(self.circuits)))
-                self.circuits.append((here, there))
+                here, _ = await self.circuit(dialer, target)
+                await here.write(bytes(1000 + 37 * (len(self.circuits) % 50)))
             count -= per_pair
+
+    async def circuit(self, dialer: Link, target: Link) -> tuple[Stream, Stream]:
+        """One more, between these."""
+        self.circuits.append(await circuit_between(dialer, target))
+        return self.circuits[-1]
 
     def flow(self, rate: float, *, circuits: int | None = None, piece: int = 16384) -> None:
         """So many bytes a second through the circuits there are (or the first so many), one after the other, for ever.
@@ -137,7 +144,16 @@ class Traffic:
                     await here.write(bytes(piece))
                     await there.read(piece)
                     sent += piece
+                    self.sent += piece
+                    self._arrived.set()
                     await asyncio.sleep(max(0.0, begun + sent / rate - loop.time()))
+
+    async def carried(self, total: int) -> None:
+        """Returns when so many bytes have flowed and arrived."""
+        async with asyncio.timeout(60):
+            while self.sent < total:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -42,10 +42,11 @@ class Watched:
         page.on("requestfinished", self._ended)
         page.on("response", self._answered)
 
-    async def open(self, name: str = "home") -> None:
-        """Goes where `towpath web` leads, and on to one of the pages; returns when it has what it shows."""
-        await self.page.goto(self.node.address)
-        await self.go(name)
+    async def open(self, name: str | None = "home", *, token: bool = True) -> None:
+        """Goes where `towpath web` leads, and on to one of the pages if one is named; returns when that is there."""
+        await self.page.goto(self.node.address if token else self.node.url)
+        if name is not None:
+            await self.go(name)
 
     async def go(self, name: str) -> None:
         """To one of the pages; returns when all that it asked for is there."""

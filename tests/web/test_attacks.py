@@ -1,0 +1,156 @@
+"""What others try through the owner's browser, and what peers call themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.web.chromium import REBOUND
+from tests.web.conftest import BeginTraffic, OpenPage, StartNode
+from tests.web.watched import PAGES
+
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(180)]
+
+EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+@contextlib.asynccontextmanager
+async def another_page(html: str) -> AsyncIterator[str]:
+    """A server of somebody else's on this machine; gives the URL of its one page."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = html.encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+
+
+async def test_another_page_can_neither_ask_nor_change_anything(start_node: StartNode, browser: Browser) -> None:
+    node = start_node()
+    async with another_page("<!doctype html><title>evil</title>") as evil:
+        context = await browser.new_context()
+        page = await context.new_page()
+        # Even with the page open in the same browser.
+        own = await context.new_page()
+        await own.goto(node.address)
+        await own.wait_for_selector("#state-words")
+        await page.goto(evil)
+        tried = await page.evaluate(
+            """async ([url, token]) => {
+                const authorization = { Authorization: `Bearer ${token}` };
+                const read = async answer => `${answer.type} ${answer.status} ${(await answer.text()).length}`;
+                const fetched = (path, options) => fetch(url + path, options).then(read, () => 'refused');
+                const loaded = (tag, name) => new Promise(done => {
+                    const element = document.createElement(tag);
+                    element.onload = () => done('loaded');
+                    element.onerror = () => done('refused');
+                    element[name] = url + (tag === 'script' ? '/app.js' : '/icon.svg');
+                    document.body.append(element);
+                });
+                return [
+                    await fetched('/v1/status'),
+                    await fetched('/v1/status', { headers: authorization }),
+                    await fetched('/v1/status', { credentials: 'include' }),
+                    await fetched('/v1/pause', { method: 'POST', headers: authorization, body: '{}' }),
+                    await fetched('/v1/pause', { method: 'POST', mode: 'no-cors', body: '{}' }),
+                    await fetched('/v1/events', { headers: authorization }),
+                    await loaded('script', 'src'),
+                    await loaded('img', 'src'),
+                ];
+            }""",
+            [node.url, node.token],
+        )
+        # Without CORS an answer cannot be read; that it is empty to the asker is what counts.
+        assert [one for one in tried if one not in ("refused", "opaque 0 0")] == []
+        await page.set_content(
+            f"<form method=post enctype=text/plain action='{node.url}/v1/pause'><button>x</button></form>"
+        )
+        async with page.expect_navigation() as going:
+            await page.get_by_role("button").click()
+        answer = await going.value
+        assert answer is not None
+        assert answer.status == 403
+        frame = await context.new_page()
+        await frame.goto(evil)
+        await frame.evaluate(
+            "url => { document.body.append(Object.assign(document.createElement('iframe'), { src: url })) }", node.url
+        )
+        inner = await (await frame.wait_for_selector("iframe")).content_frame()
+        assert inner is not None
+        assert await inner.locator("#state-words").count() == 0
+        assert (await node.ask("/v1/status"))["state"] == "relaying"
+        await context.close()
+
+
+async def test_a_name_that_is_made_to_lead_here_shows_nothing(start_node: StartNode, browser: Browser) -> None:
+    node = start_node()
+    context = await browser.new_context()
+    page = await context.new_page()
+    port = node.url.rpartition(":")[2]
+    answer = await page.goto(f"http://{REBOUND}:{port}/#token={node.token}")
+    assert answer is not None
+    assert answer.status == 421
+    asked = (
+        "token => fetch('/v1/status', { headers: { Authorization: `Bearer ${token}` } }).then(answer => answer.status)"
+    )
+    assert await page.evaluate(asked, node.token) == 421
+    await context.close()
+
+
+async def test_what_a_peer_calls_itself_stays_text(
+    start_node: StartNode, open_page: OpenPage, begin_traffic: BeginTraffic
+) -> None:
+    node = start_node()
+    traffic = await begin_traffic(node)
+    dialer, target = await traffic.pair(agent=EVIL)
+    await traffic.circuit(dialer, target)
+    page = await open_page(node, "circuits")
+    await expect(page.page.get_by_text(EVIL, exact=True).first).to_be_visible()
+    for name in PAGES:
+        await page.go(name)
+        assert "owned" not in await page.page.title()
+        assert await page.page.locator("img[src='x'], main script").count() == 0
+
+
+async def test_what_stands_in_an_event_stays_text(start_node: StartNode, open_page: OpenPage) -> None:
+    node = start_node(settings={"log.level": "info"})
+    page = await open_page(node, "health")
+    # A name that comes from outside into a sentence of the log: a path in a setting.
+    await node.ask("/v1/settings", "PATCH", {"web.certificate": EVIL})
+    await expect(page.page.locator(".log").get_by_text(EVIL).first).to_be_visible()
+    await page.go("settings")
+    await expect(page.page.get_by_label("Certificate", exact=True)).to_have_value(EVIL)
+    assert await page.page.locator("img[src='x'], main script").count() == 0
+    assert "owned" not in await page.page.title()
+
+
+async def test_text_cannot_become_html_or_script_even_by_mistake(start_node: StartNode, open_page: OpenPage) -> None:
+    node = start_node()
+    page = await open_page(node)
+    blocked = await page.page.evaluate(
+        """() => {
+            const tries = {
+                html: () => { document.createElement('div').innerHTML = '<b>x</b>' },
+                write: () => document.write('x'),
+                script: () => { document.createElement('script').src = '/app.js' },
+                code: () => setTimeout("document.title = 'owned'"),
+            };
+            return Object.entries(tries).filter(([, attempt]) => {
+                try { attempt(); return false } catch { return true }
+            }).map(([name]) => name);
+        }"""
+    )
+    page.complaints = [one for one in page.complaints if "Trusted" not in one and "TrustedScript" not in one]
+    assert blocked == ["html", "write", "script", "code"]
