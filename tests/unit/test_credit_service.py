@@ -79,6 +79,12 @@ async def test_who_relayed_for_us_has_credit_and_nobody_waits_for_the_answer(nod
     assert told == [account(1)]
 
 
+async def test_what_a_relay_does_for_us_counts_at_once(node: Node) -> None:
+    assert await node.known(1) == 100 * MIB
+    node.credit.owes(signed(US, 1, 130 * MIB, seq=2))
+    assert await node.known(1) == 130 * MIB
+
+
 async def test_what_is_shown_leads_further_and_is_used_up_with_what_it_came_over(node: Node) -> None:
     # We owe 1, who owes 2, who owes 3.
     assert node.credit.bring(account(3), [dual(2, 3, 10 * MIB), dual(1, 2, 80 * MIB)])

@@ -181,6 +181,8 @@ class Credit:
         if signed.dual is not None and self._weigher is not None:
             self._settled.clear()
             self._weigher.bring(self._own, [signed.dual])
+            if signed.relay_account is not None and signed.relay_account in self._accounts:
+                self._weigher.ask(signed.relay_account)
 
     def bring(self, account: bytes, duals: Iterable[bytes]) -> bool:
         """Takes the countersigned receipts that an account shows, as they came; False: there is no time, or no use.
