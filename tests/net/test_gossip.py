@@ -7,18 +7,21 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.net.dht_speakers import Speaker, network, reactors
-from tests.unit.nodes import until
+from tests.unit.nodes import address, relay, until
 from towpath._native.appstream import AppStream
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
+from towpath.addresses import peer_id_to_text
 from towpath.client.relaying import open_stream
-from towpath.credits.receipts import Receipt, fraud_proof
+from towpath.credits.receipts import Receipt, Signed, countersign, fraud_proof, read_dual
 from towpath.credits.receipts import sign as sign_receipt
 from towpath.dht.messages import GOSSIP
+from towpath.discovery.candidates import Found
 from towpath.errors import DhtError, StreamReset, TowpathError
 from towpath.identity import Identity
 from towpath.reputation.digest import compose, due, sign
@@ -171,3 +174,49 @@ async def test_a_stranger_that_floods_is_dropped_and_the_others_go_on() -> None:
             assert not a.told
         finally:
             stranger.close()
+
+
+async def test_nodes_tell_each_other_who_cheats_and_bear_out_what_they_tell() -> None:
+    lab = {"discovery__dht": True, "network__public_ranges": ["127.0.0.0/8"], "credits__share_digest": True}
+    account, payees = Identity.generate(), [Identity.generate(), Identity.generate()]
+    day, cheat = due(time.time()), fraud()
+    async with relay(**lab) as a, relay(**lab, discovery__bootstrap=[address(a)]) as b:
+        receipts = [
+            Receipt(v=1, relay=one.peer_id, payer=account.public_key, day=day, seq=1, cum_bytes=5 << 20, ok=1, fail=0)
+            for one in payees
+        ]
+        raws = [sign_receipt(receipt, account.seed) for receipt in receipts]
+        duals = [countersign(raw, one.seed) for raw, one in zip(raws, payees, strict=True)]
+        a.reputation.receipts, a.reputation.account = Shown([read_dual(dual) for dual in duals]), account
+        shown = list[tuple[bytes, list[bytes]]]()
+        b.reputation.on_evidence = lambda payer, found: shown.append((payer, found))
+        where = f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id_to_text(payees[0].peer_id)}"
+        b._discovery.finder.take(Found(payees[0].peer_id, (where,), "dht"))
+
+        async def told(what: Callable[[], Awaitable[object]], heard: Callable[[], object]) -> None:
+            async with asyncio.timeout(90):
+                while not heard():
+                    await what()
+                    await asyncio.sleep(0.2)
+
+        await told(a.reputation._tell_digest, lambda: len(b.reputation._claims))
+        await told(b.reputation._ask, lambda: shown)
+        # At a's relay, which b knows from its bootstrap list.
+        assert shown == [(account.public_key, duals)]
+        await told(lambda: b.reputation._said(cheat), lambda: a.reputation._claims.convicted(time.time()))
+
+
+class Shown:
+    """The receipts of a ledger, as far as they are shown."""
+
+    def __init__(self, own: list[Signed]) -> None:
+        self._own = own
+
+    def paid_to_us(self, since_day: int) -> list[Receipt]:
+        return []
+
+    def ours(self, day: int) -> list[Signed]:
+        return [one for one in self._own if one.receipt.day == day]
+
+    def relayed_for_me(self, relay: bytes) -> int:
+        return 0

@@ -100,7 +100,7 @@ async def test_what_payers_signed_is_a_nodes_own_reputation_with_how_many_say_it
 async def test_of_each_relay_it_is_told_what_was_measured_and_the_score_is_the_documented_one() -> None:
     async with relay() as node:
         finder = node._discovery.finder
-        finder.take(Found(relay_id(1), (f"/ip4/203.0.113.1/tcp/1/p2p/{peer_id_to_text(relay_id(1))}",), "dht"))
+        finder.take(Found(relay_id(1), (f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id_to_text(relay_id(1))}",), "dht"))
         for outcome in (Outcome.SERVED, Outcome.SERVED, Outcome.CONNECTED):
             finder.note(relay_id(1), outcome, 40.0)
         day = day_of(time.time())
@@ -133,7 +133,7 @@ async def test_a_proof_from_the_gossip_takes_a_relay_out_of_the_choice_and_one_o
         finder, dht = node._discovery.finder, Neighbours()
         node._discovery.presence.slot.dht = dht  # type: ignore[assignment]
         said = advertisement(1, account=liar.public_key)
-        where = f"/ip4/203.0.113.1/tcp/1/p2p/{peer_id_to_text(said.peer_id)}"
+        where = f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id_to_text(said.peer_id)}"
         finder.take(Found(said.peer_id, (where,), "dht", said))
         assert finder.ranked()[0].usable
         node.reputation._heard(of_fraud(b"nonsense"), b"")
@@ -199,7 +199,7 @@ async def test_a_digest_is_borne_out_by_the_node_that_told_it_and_only_as_far_as
         assert shown == []
         finder = asker._discovery.finder
         finder.take(Found(at, (address(teller),), "cache"))
-        finder.take(Found(relay_id(1), (f"/ip4/203.0.113.1/tcp/1/p2p/{peer_id_to_text(relay_id(1))}",), "dht"))
+        finder.take(Found(relay_id(1), (f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id_to_text(relay_id(1))}",), "dht"))
         await asker.reputation._ask()
         assert shown == [(account.public_key, [duals[0].dual])]
         # Once.
