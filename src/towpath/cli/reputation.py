@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -31,7 +32,7 @@ def reputation(
     A score, 0 to 100, is made of one's own measurements: 40 for being up, 40 for circuits that worked, 20 for being
     near. What is said of this node is made of the receipts that others signed for it; it is shown to its owner only.
     """
-    path = "/v1/reputation" if peer is None else f"/v1/reputation/{peer}"
+    path = "/v1/reputation" if peer is None else f"/v1/reputation/{quote(peer, safe='')}"
     found: dict[str, Any] = ask(data_directory(data), path)
     if as_json:
         print_json(found)
