@@ -50,6 +50,7 @@ class DoubleReputation:
         return {**own, **gossip, "relays": [self.of_peer(RELAY)]}
 
     def of_peer(self, peer: str) -> dict[str, Any]:
+        peer_id_to_bytes(peer)
         measured = {"successful_circuits": 12.0, "failed_circuits": 1.0, "uptime_percentage": 99.5}
         more = {"avg_latency_ms": 31.0, "bandwidth_contributed_mb": 40.0, "walk": None, "ranking": 82.0}
         between = {"bytes_relayed_for_me": 40_000_000, "bytes_relayed_by_me": 0, "reputation": 82}
