@@ -21,6 +21,7 @@ from towpath.addresses import peer_id_to_bytes, to_text
 from towpath.by_hand import ByHand
 from towpath.client.reservations import HeldReservation
 from towpath.client.service import ClientService
+from towpath.credits.composition import Credits
 from towpath.discovery.composition import Discovery
 from towpath.errors import SettingsError, StoreInUse
 from towpath.events import EventHub
@@ -114,9 +115,12 @@ class Node:
         self._service = RelayService(
             self._relay, self.settings, self.events, self.store, self._tell_addresses, self._peer
         )
+        self.credits = Credits(self._relay, relay_key, now, self.store, self._data)
+        self.credits.join(self._service, self._client, self._discovery, self.reputation)
         self._discovery.join(self._client, self._service, self._reachability, lambda: self._listeners.addresses)
         try:
             self._listen(self.settings)
+            await self.credits.start()
             await self._service.start()
             await self._reachability.start()
             self._discovery.start()
@@ -177,6 +181,7 @@ class Node:
                 endpoint.abort()
             self._reactor.close()
             await self._service.close()
+            await self.credits.stop()
             await self.store.close()
 
     async def _open_store(self) -> Store:
@@ -498,8 +503,8 @@ class Node:
             "reachability": str(self._reachability.state),
             "reachability_why": self._reachability.sentence,
             **self.reputation.status(),
-            "credits": {"earned": 0, "spent": 0, "balance": 0},
-            "client": self._client.status(),
+            "credits": self.credits.status(),
+            "client": self._client.status() | {"credits_used": self.credits.used},
             "discovery": self._discovery.status(),
             "uptime_s": round(time.time() - self._started, 1),
             "data_plane": self.data_plane(),

@@ -11,11 +11,45 @@ from typing import Any
 from towpath.addresses import peer_id_to_bytes
 from towpath.control.paths import listen, socket_path
 from towpath.control.server import ControlServer
+from towpath.errors import TowpathError
 from towpath.events import EventHub
 from towpath.settings import RelayMode, Settings
 
 PEER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 RELAY = "12D3KooWJWEKvSFbben74C7H4YtKjhPMTDxd7gP7zxWHUo6FkGQ5"
+
+
+LEDGER_ROW: dict[str, Any] = {
+    "peer": "192.0.2.0/24",
+    "kind": "network",
+    "earned": 0.0,
+    "spent": 0.0,
+    "balance": 0.0,
+    "carried": 5_000_000,
+    "on_credit": 0,
+    "on_free_tier": 5_000_000,
+    "as_a_gift": 0,
+    "signed": 0,
+    "unsigned": 0,
+    "free_left": 0,
+    "accepted": False,
+    "last_seen": 1_000_000_000,
+    "sentences": ["Refused: the relay is crowded.", "Carried for it: 5 MB on its free tier."],
+}
+
+
+class DoubleCredits:
+    """A ledger with one row."""
+
+    def rows(self) -> dict[str, Any]:
+        sentences = ["150 credits earned: 157 MB relayed for 3 accounts that signed for it."]
+        sums = {"account": PEER, "earned": 150.0, "spent": 20.5, "balance": 129.5}
+        return {**sums, "sentences": sentences, "rows": [LEDGER_ROW]}
+
+    def of_peer(self, name: str) -> dict[str, Any]:
+        if name not in (PEER, LEDGER_ROW["peer"]):
+            raise TowpathError(f"{name!r} is no peer id, account or network that this node knows")
+        return LEDGER_ROW
 
 
 class DoubleHand:
@@ -70,6 +104,7 @@ class DoubleNode:
         self.settings = Settings.load({"relay.mode": "dedicated", "log.level": "debug"}, environ={})
         self.events = EventHub()
         self.by_hand = DoubleHand(self)
+        self.credits = DoubleCredits()
         self.reputation = DoubleReputation()
         self.state = "relaying"
         self.why = "relay mode is on"
@@ -102,7 +137,14 @@ class DoubleNode:
             "budget": self.budget(),
             "reputation": None,
             "stars": None,
-            "credits": {"earned": 0, "spent": 0, "balance": 0},
+            "credits": {
+                "earned": 150.0,
+                "spent": 20.5,
+                "balance": 129.5,
+                "account": PEER,
+                "priority": {"priority_at": 2, "told_by": 3, "sentence": "priority at 2 relays"},
+                "refused": 4,
+            },
             "client": {"connected_via": [], "ip_hidden": False, "ip_hidden_missing": [], "credits_used": 0},
             "uptime_s": 3725.5,
             "data_plane": self.data_plane(),

@@ -223,7 +223,7 @@ async def test_a_long_path_puts_the_socket_elsewhere_and_ready_says_where(start:
 
 
 async def test_settings_from_all_places_reach_the_node(start: Start, tmp_path: Path) -> None:
-    for key, value in (("relay.max_circuits", "7"), ("credits.enforce", "never")):
+    for key, value in (("relay.max_circuits", "7"), ("network.workers", "2")):
         await ask(start, "config", "set", key, value, "--data", tmp_path)
     command = await start("run", "--data", tmp_path, *RELAYING, "--set", "relay.max_reservations=unlimited")
     await command.event("ready")
@@ -231,7 +231,7 @@ async def test_settings_from_all_places_reach_the_node(start: Start, tmp_path: P
     assert await command.end(signal.SIGTERM) == 0
     logged = [json.loads(line) for line in (await command.errors()).splitlines()]
     told = [line["key"] for line in logged if line["event"] == "setting.without_effect_yet"]
-    assert told == ["credits.enforce"]
+    assert told == ["network.workers"]
 
 
 async def test_a_relay_at_rest_is_small(relay: tuple[Command, dict[str, Any]]) -> None:

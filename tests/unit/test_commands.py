@@ -74,6 +74,7 @@ WORDS = {
     "mode MODE": "mode cooperative",
     "limit WHAT VALUE": "limit day 7GB",
     "reputation PEER": f"reputation {PEER}",
+    "ledger PEER": "ledger 192.0.2.0/24",
     "schedule set": "schedule set mon 09-17 off",
 }
 ELSEWHERE = ("id", "service", "web", "doctor", "simulate")

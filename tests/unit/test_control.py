@@ -107,7 +107,7 @@ async def test_settings_say_what_they_are_and_what_is_allowed(data: Path) -> Non
     assert settings["relay.max_rate"]["defaults"]["dedicated"] == "unlimited"
     assert settings["web.listen"]["restart"]
     assert {row["kind"] for row in settings.values()} == set(KINDS.values())
-    assert settings["credits.enforce"]["in_effect"] is False
+    assert settings["network.workers"]["in_effect"] is False
 
 
 async def test_the_log_is_as_long_as_is_asked_for(data: Path) -> None:
@@ -203,7 +203,7 @@ async def test_what_cannot_be_done_now_is_a_conflict(data: Path, node: DoubleNod
     ("asked", "status", "sentence"),
     [
         (request("GET", "/v1/nothing"), 404, b"there are /metrics, /v1/check, /v1/circuits"),
-        (request("GET", "/v1/ledger"), 404, b"there is no /v1/ledger"),
+        (request("GET", "/v1/ledgers"), 404, b"there is no /v1/ledgers"),
         (request("POST", "/v1/status", b"{}"), 405, b"/v1/status answers GET, HEAD only"),
         (request("GET", "/v1/pause"), 405, b"/v1/pause answers POST only"),
         (request("GET", "/v1/circuits?full=1"), 400, b"no parameter 'full'; it takes none"),

@@ -217,7 +217,7 @@ async def test_keys_are_kept_in_the_data_directory(tmp_path: Path) -> None:
         ids = first.peer_id, first.relay_id
         assert first.peer_id != first.relay_id
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    assert {path.name for path in data.iterdir()} == {"peer.key", "relay.key", "towpath.db"}
+    assert {path.name for path in data.iterdir()} == {"account.key", "peer.key", "relay.key", "towpath.db"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in data.iterdir()} == {0o600}
     async with Node(loaded({}, {}), data=str(data)) as again:
         assert (again.peer_id, again.relay_id) == ids

@@ -54,6 +54,7 @@ COMMANDS: Final = (
     ),
     Command("peers", "List the peers it is connected to.", "queries:peers", _SEE),
     Command("relays", "List the relays it knows, and why it uses them or not.", "queries:relays", _SEE),
+    Command("ledger", "Show credits, and why a peer is accepted or refused, or this node was.", "ledger:ledger", _SEE),
     Command("reputation", "Show what others say of it, and what it measured of relays.", "reputation:reputation", _SEE),
     Command("mode", "Switch relaying for others on or off.", "switches:mode", _CHANGE),
     Command("pause", "Stop relaying for a while, such as 2h.", "switches:pause", _CHANGE),

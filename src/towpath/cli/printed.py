@@ -171,6 +171,8 @@ ONCE: Final[dict[str, str | tuple[str]]] = {
     "relays": ("relay",),
     "reputation": "reputation",
     "reputation PEER": "peer_reputation",
+    "ledger": "ledger",
+    "ledger PEER": "ledger_row",
     "mode": "position",
     "mode MODE": "written",
     "pause": "position",

@@ -91,6 +91,7 @@ def status(*, data: Data = None, as_json: Json = False) -> None:
             ("reputation", in_words(found)),
             ("stands alone", independence(found)),
             *_client(found["client"]),
+            ("credits", _credits(found["credits"])),
             ("peer id", found["peer_id"]),
             ("relay id", found["relay_id"]),
         ]
@@ -107,6 +108,12 @@ def _client(client: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     hidden = truth(bool(client.get("ip_hidden")))
     return [("relays used", ", ".join(via) if isinstance(via, list) else str(via)), ("address hidden", hidden)]
+
+
+def _credits(credits: dict[str, Any]) -> str:
+    told = f"{credits['earned']:g} earned, {credits['spent']:g} used, {credits['balance']:g} left"
+    priority = credits.get("priority", {}).get("sentence")
+    return f"{told}; {priority}" if priority else told
 
 
 def _short(value: Any) -> Any:

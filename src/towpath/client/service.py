@@ -106,18 +106,26 @@ class ClientService:
     async def close(self) -> None:
         """Gives up every reservation and closes every connection, politely."""
         await self.holding.stop()
-        if self._paying is not None:
-            # What circuits say at their end is paid for as well.
-            for endpoint in [self.endpoint, *self.endpoints]:
-                for peer in list(endpoint.peers.values()):
-                    for session in [session for session in peer.sessions if session.via]:
-                        session.close()
+        try:
+            await self._pay_the_rest()
+        finally:
+            for held in list(self.held):
+                await self.release(held)
+            self.disguises.close()
+
+    async def _pay_the_rest(self) -> None:
+        if self._paying is None:
+            return
+        # What circuits say at their end is paid for as well.
+        for endpoint in [self.endpoint, *self.endpoints]:
+            for peer in list(endpoint.peers.values()):
+                for session in [session for session in peer.sessions if session.via]:
+                    session.close()
+        try:
             await asyncio.sleep(0)
             await self._paying.settle(_SETTLE_S)
+        finally:
             self._paying.close()
-        for held in list(self.held):
-            await self.release(held)
-        self.disguises.close()
 
     @property
     def endpoints(self) -> list[Endpoint]:

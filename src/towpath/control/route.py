@@ -10,6 +10,7 @@ from towpath.settings import RelayMode, Settings
 
 __all__ = [
     "SOURCE",
+    "Accounts",
     "Asked",
     "Body",
     "Controlled",
@@ -64,6 +65,16 @@ class Reputed(Protocol):
         """See Reputation."""
 
 
+class Accounts(Protocol):
+    """What the node knows of credits."""
+
+    def rows(self) -> dict[str, Any]:
+        """See Credits."""
+
+    def of_peer(self, name: str) -> dict[str, Any]:
+        """See Credits."""
+
+
 class Controlled(Protocol):
     """What the control API needs of a Node."""
 
@@ -73,6 +84,10 @@ class Controlled(Protocol):
 
     @property
     def reputation(self) -> Reputed:
+        """See Node."""
+
+    @property
+    def credits(self) -> Accounts:
         """See Node."""
 
     @property

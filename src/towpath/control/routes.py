@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from towpath.control.described_settings import settings_rows
+from towpath.control.ledger_routes import LEDGER_ROUTES
 from towpath.control.owner_routes import OWNER_ROUTES
 from towpath.control.reputation_routes import REPUTATION_ROUTES
 from towpath.control.route import SOURCE, Asked, Body, Controlled, Json, Parameter, Route, WrongRequest
@@ -201,6 +202,7 @@ ROUTES: Final = (
         refer("position"),
         body=Body(Mode, _MODE_BODY),
     ),
+    *LEDGER_ROUTES,
     *OWNER_ROUTES,
     *REPUTATION_ROUTES,
 )

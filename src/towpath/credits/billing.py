@@ -117,6 +117,9 @@ class Billing:
         """(peer, account): may a sender that did not sign go on without? Otherwise its circuits are closed."""
         self.shown: Callable[[bytes, bytes], None] = lambda peer_id, account: None
         """Called with a peer, and the account that it has just shown."""
+        self.weigh: Callable[[bytes, Callable[[], None]], None] = lambda account, go_on: go_on()
+        """(account, go_on): calls `go_on` when what the account is worth is known, before which the peer asks for no
+        circuit; soon, whatever happens."""
         self._endpoint = endpoint
         self._key = key
         self._account = account
@@ -292,8 +295,8 @@ class Billing:
         if self._relay is not None and not bill.rider:
             self._relay.bill(tab.peer_id, bill.purse)
         last = bill.last(day_of(self._clock()))
-        tab.send(Known(None if last is None else last.raw))
         self.shown(tab.peer_id, account)
+        self.weigh(account, lambda: None if tab.stream.over else tab.send(Known(None if last is None else last.raw)))
         _log.debug("account_shown", account=account.hex()[:12])
 
     def _brought(self, tab: Tab) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from towpath.identity import Identity
     from towpath.relay.service import RelayService
     from towpath.relaystream.messages import Refused, Standing
+    from towpath.reputation.composition import Reputation
     from towpath.settings import Settings
     from towpath.store import Store
 
@@ -39,6 +40,8 @@ __all__ = ["Credits"]
 
 _TELL_S: Final = 60.0
 """How often clients are told anew how their accounts stand, if anything changed."""
+_WEIGH_S: Final = 1.0
+"""How long a client waits at most for its credit to be computed, when the relay is crowded."""
 
 
 class Credits:
@@ -47,10 +50,8 @@ class Credits:
     def __init__(
         self, relay: Endpoint, key: Identity, settings: Callable[[], Settings], store: Store, data: Path | None
     ) -> None:
-        self.probed: Callable[[], Iterable[Probed]] = tuple
-        """Relays that this node probes: to be set."""
-        self.on_fraud: Callable[[bytes], None] = lambda proof: None
-        """Called with each proof that somebody signed two receipts that contradict one another."""
+        self._probed: Callable[[], Iterable[Probed]] = tuple
+        self._on_fraud: Callable[[bytes], None] = lambda proof: None
         # An account signs in one process only: a node beside another one's directory, whose store it may not use, has
         # an account of its own.
         self.account = load_account(data if store.kept else None)
@@ -61,18 +62,18 @@ class Credits:
         self._client: ClientService | None = None
         self._said: dict[bytes, tuple[bool, int, int | None]] = {}
         self._telling: asyncio.TimerHandle | None = None
+        self._weighed: dict[bytes, list[Callable[[], None]]] = {}
         public = self.account.public_key
         self.ledger = Ledger(store, key.peer_id, self._tier)
         self.ledger.on_fraud = self._fraud
-        self.credit = Credit(
-            store, public, duals=self.ledger.owed_duals, given=self._given, fraud=lambda proof: self.on_fraud(proof)
-        )
+        self.credit = Credit(store, public, duals=self.ledger.owed_duals, given=self._given, fraud=self._fraud)
         self.credit.changed = self._credit_changed
         self.ledger.source = self.credit
         self.gate = Gate(self.ledger, relay, self._terms)
         self.billing = Billing(relay, key, public, self.ledger, bring=self._brought)
         self.billing.may_ride = self._may_ride
         self.billing.shown = self._shown
+        self.billing.weigh = self._weigh
         self.gate.account_of = self.billing.account_of
         self.paying = Paying(
             self.account,
@@ -85,14 +86,17 @@ class Credits:
 
     # --- life ----------------------------------------------------------------------------------
 
-    def join(self, service: RelayService, client: ClientService, discovery: Discovery) -> None:
-        """Has the relay ask and the client pay, and the advertisement name the account."""
+    def join(self, service: RelayService, client: ClientService, discovery: Discovery, reputation: Reputation) -> None:
+        """Has the relay ask and the client pay; names the account in the advertisement, and signs digests with it."""
         self._service, self._client = service, client
         service.billing, service.gate = self.billing, self.gate
         self.gate.look_at_load = service.load
         client.pay_with(self.paying)
         discovery.account = self.account.public_key
         discovery.finder.walks = self.credit.walk_scores
+        reputation.receipts, reputation.account = self.ledger, self.account
+        reputation.on_fraud, reputation.on_evidence = self.credit.distrust, self._brought
+        self._probed, self._on_fraud = reputation.probed, reputation.fraud
 
     async def start(self) -> None:
         """Reads the ledger; before relay and client start."""
@@ -105,6 +109,7 @@ class Credits:
             self._telling.cancel()
         self.gate.follow(None)
         self.billing.close()
+        self.paying.close()
         await self.credit.stop()
         await self.ledger.close()
 
@@ -119,7 +124,7 @@ class Credits:
 
     def _given(self) -> dict[bytes, int]:
         credits = self._settings().credits
-        return given_edges(self.probed(), credits.free_tier, credits.trust)
+        return given_edges(self._probed(), credits.free_tier, credits.trust)
 
     # --- what peers show -----------------------------------------------------------------------
 
@@ -133,11 +138,7 @@ class Credits:
         return not judged.asked.enforced or judged.asked.free_left >= LEAST
 
     def _fraud(self, proof: bytes) -> None:
-        self.on_fraud(proof)
-
-    def distrust(self, account: bytes) -> None:
-        """It was proven that this account signed two receipts that contradict one another."""
-        self.credit.distrust(account)
+        self._on_fraud(proof)
 
     # --- how accounts stand: what clients are told -----------------------------------------------
 
@@ -145,7 +146,23 @@ class Credits:
         self._said.pop(peer_id, None)
         self._tell_one(peer_id, account)
 
+    def _weigh(self, account: bytes, go_on: Callable[[], None]) -> None:
+        # A crowded relay would take it for a stranger until its credit is computed, or its evidence is checked.
+        if not self.gate.enforced or self.credit.credit_of(account) >= LEAST:
+            go_on()
+            return
+        waiting = self._weighed.setdefault(account, [])
+        waiting.append(go_on)
+        if len(waiting) == 1:
+            asyncio.get_running_loop().call_later(_WEIGH_S, self._is_weighed, account)
+
+    def _is_weighed(self, account: bytes) -> None:
+        for go_on in self._weighed.pop(account, ()):
+            go_on()
+
     def _credit_changed(self, account: bytes) -> None:
+        if account in self._weighed and self.credit.credit_of(account) >= LEAST:
+            self._is_weighed(account)
         for peer_id in self.billing.peers_of(account):
             if peer_id not in self._said or self._stands(peer_id, account)[0] != self._said[peer_id][0]:
                 self._tell_one(peer_id, account)

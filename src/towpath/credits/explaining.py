@@ -74,19 +74,25 @@ def _faded(now: float, ever: int) -> str:
     return ", of which half fades in 30 days" if ever - now >= CREDIT / 100 else ""
 
 
-def standing_sentence(standing: Standing, left: int) -> str:
-    """Where the credit of somebody else's account comes from."""
+def standing_sentence(standing: Standing, paid_with: int, promised: int) -> str:
+    """Where the credit of somebody else's account comes from; `paid_with` was used of it before, `promised` is now."""
+    left = standing.direct + standing.through - standing.used
     if not standing.direct and not standing.through:
-        return "It has no credit here: it relayed nothing for us, and nobody whom we owe owes it anything."
+        spent = f"it used {size_in_words(paid_with)} of it" if paid_with else "it relayed nothing for us"
+        return f"It has no credit here: {spent}, and nobody whom we owe owes it anything."
     parts = []
     if standing.direct:
         parts.append(f"{size_in_words(standing.direct)} for what it relayed for us")
     if standing.through:
         parts.append(f"{size_in_words(standing.through)} through others whom we owe")
-    return (
-        f"It earned {' and '.join(parts)}; {size_in_words(standing.used)} of that are used, "
-        f"which leaves {_credits(left)}."
-    )
+    told = f"Its credit here: {' and '.join(parts)}"
+    if standing.used:
+        told += f", of which it has just used {size_in_words(standing.used)}"
+    if paid_with:
+        told += f"; {size_in_words(paid_with)} of its circuits were paid so until now"
+    if promised:
+        told += f"; {size_in_words(min(promised, left))} of what is left are promised to open circuits"
+    return f"{told}."
 
 
 def carried_sentence(sender: Sender, whose: str = "it") -> str:

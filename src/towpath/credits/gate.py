@@ -351,6 +351,16 @@ class Gate:
         """What is in use of each thing that can run out."""
         return self._load
 
+    def promised(self, account: bytes) -> int:
+        """Bytes of an account's credit that are promised to open circuits."""
+        return self._escrow.credit(account)
+
+    @property
+    def enforced(self) -> bool:
+        """Is anything asked in return now?"""
+        enforce = self._terms()[0]
+        return enforce == "always" or (enforce == "under_load" and self._load.high)
+
     def judge(self, account: bytes | None, prefix: bytes, now: float) -> Judged:
         """What would be decided now for somebody who asked for a circuit."""
         enforce, tier = self._terms()

@@ -145,10 +145,7 @@ class Ledger:
         if payer is not None:
             if charge.credit:
                 self.source.used(payer, charge.credit)
-            known = self._unsigned.pop(payer, 0)
-            if len(self._unsigned) >= _MOST_UNSIGNED:
-                del self._unsigned[next(iter(self._unsigned))]
-            self._unsigned[payer] = known + n
+            self._note_unsigned(payer, n)
         for who in forgotten:
             self._store.keep("senders", (who,), None, soon=True)
         for key in (payer, prefix):
@@ -172,11 +169,7 @@ class Ledger:
             if new:
                 day = self._balance.add(receipt.day, earned=new)
                 self._store.keep("balance", (receipt.day,), day)
-                left = self._unsigned.get(payer, 0) - new
-                if left > 0:
-                    self._unsigned[payer] = left
-                else:
-                    self._unsigned.pop(payer, None)
+                self._note_unsigned(payer, -new)
             self._dropped(dropped)
             self.changed()
         return self._store.written()
@@ -202,13 +195,20 @@ class Ledger:
         if dropped:
             self._store.put(_FLOOR, self._paid.floor)
 
+    def _note_unsigned(self, payer: bytes, n: int) -> None:
+        # Below 0 while a receipt covers what is only counted in the second to come.
+        known = self._unsigned.pop(payer, 0)
+        if len(self._unsigned) >= _MOST_UNSIGNED:
+            del self._unsigned[next(iter(self._unsigned))]
+        self._unsigned[payer] = known + n
+
     def unsigned(self, payer: bytes) -> int:
         """Bytes that an account sent since this process began and has not signed for."""
-        return self._unsigned.get(payer, 0)
+        return max(0, self._unsigned.get(payer, 0))
 
     def is_rider(self, payer: bytes) -> bool:
         """Did it have more than may go unsigned?"""
-        return self._unsigned.get(payer, 0) > unsigned_allowed(self._paid.total(payer))
+        return self.unsigned(payer) > unsigned_allowed(self._paid.total(payer))
 
     def last_paid(self, payer: bytes, day: int) -> Signed | None:
         """The newest receipt of a payer and day."""

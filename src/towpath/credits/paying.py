@@ -184,9 +184,11 @@ class Paying:
             self.leave(stub)
         if open_ones:
             waits = [asyncio.ensure_future(stub.settled.wait()) for stub in open_ones]
-            _, pending = await asyncio.wait(waits, timeout=seconds)
-            for wait in pending:
-                wait.cancel()
+            try:
+                await asyncio.wait(waits, timeout=seconds)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     def leave(self, stub: Stub) -> None:
         """Tells a relay that we leave, so that it asks for the rest; `stub.settled` comes, or the stream ends."""
@@ -223,7 +225,11 @@ class Paying:
                     chain.begun[said.day] = (said.seq + SKIPPED, max(cum, said.cum_bytes))
             today = day_of(self._clock())
             newest = self._books.last_signed(relay, today)
-            if newest is not None and today not in chain.begun and (said is None or (said.day, said.seq) < (today, newest[0])):
+            if (
+                newest is not None
+                and today not in chain.begun
+                and (said is None or (said.day, said.seq) < (today, newest[0]))
+            ):
                 await self._sign(stub, today, *newest)
 
     async def _own(self, raw: bytes, relay: bytes) -> receipts.Receipt | None:

@@ -135,8 +135,9 @@ def _row(credits: Credits, who: bytes | None, prefix: bytes, now: float) -> dict
     _, asked, decision = credits.gate.judge(account, prefix if account is not None else who or b"", now)
     sender = None if who is None else ledger.senders.get(who)
     sentences = [decision_sentence(asked, decision)]
+    spent = 0 if sender is None else sender.credit
     if account is not None:
-        sentences.append(standing_sentence(ledger.source.standing(account), asked.credit))
+        sentences.append(standing_sentence(ledger.source.standing(account), spent, credits.gate.promised(account)))
         sentences.append(_signed(ledger.paid_ever(account), ledger.unsigned(account)))
     sentences += free_tier_sentences(asked)
     if sender is not None:
@@ -144,9 +145,9 @@ def _row(credits: Credits, who: bytes | None, prefix: bytes, now: float) -> dict
     return {
         "peer": account_text(account) if account is not None else network_in_words(asked.prefix),
         "kind": "account" if account is not None else "network",
-        "earned": credits_of(asked.earned),
-        "spent": credits_of(asked.spent),
-        "balance": credits_of(asked.earned - asked.spent),
+        "earned": credits_of(spent + asked.credit if account is not None else 0),
+        "spent": credits_of(spent),
+        "balance": credits_of(asked.credit),
         "carried": 0 if sender is None else sender.carried,
         "on_credit": 0 if sender is None else sender.credit,
         "on_free_tier": 0 if sender is None else sender.free,
