@@ -16,6 +16,7 @@ from towpath.addresses import peer_id_to_bytes, peer_id_to_text
 from towpath.credits.receipts import Receipt, ReceiptError, Signed, day_of, read_fraud_proof
 from towpath.discovery.candidates import usable_addresses
 from towpath.discovery.records import advertisement_key, read_advertisement
+from towpath.discovery.selection import usable
 from towpath.errors import TowpathError
 from towpath.log import get_logger
 from towpath.reputation.claims import Claims
@@ -46,6 +47,8 @@ _MEASURED: Final = 16
 _ASK_S: Final = 120.0
 """How often the node behind a digest is asked for the receipts."""
 _MOST_FIND_S: Final = 20.0
+_OWN_S: Final = 30.0
+_MANY: Final = 200
 _SAYINGS: Final = 60
 _SAY_AGAIN_S: Final = 60.0
 """How often, and after how long again, it is tried to tell a proof while nobody is there to hear it."""
@@ -110,6 +113,7 @@ class Reputation:
         self._relay = relay.peer_id
         self._claims = Claims(store, time.time())
         self._sources = Sources(store)
+        self._own = (float("-inf"), OwnReputation(None, None, 0, []))
         self._tasks: set[asyncio.Task[None]] = set()
         discovery.guide.counted = self._sources.count
         discovery.finder.fraudulent = lambda account: self._claims.fraudulent(account, time.time())
@@ -258,10 +262,16 @@ class Reputation:
     # --- what it says --------------------------------------------------------------------------
 
     def own(self) -> OwnReputation:
-        """What others say of our relay."""
+        """What others say of our relay; of many receipts as it was half a minute ago."""
+        kept_at, own = self._own
+        if time.monotonic() - kept_at < _OWN_S:
+            return own
         today = day_of(time.time())
-        told = self._claims.naming({self._relay})
-        return own_reputation(self._relay, self.receipts.paid_to_us(today - DAYS), told, today)
+        receipts = list(self.receipts.paid_to_us(today - DAYS))
+        own = own_reputation(self._relay, receipts, self._claims.naming({self._relay}), today)
+        if len(receipts) >= _MANY:
+            self._own = (time.monotonic(), own)
+        return own
 
     def sustaining(self) -> Indicator:
         """Could bootstrap relays be switched off, by what this node sees?"""
@@ -272,8 +282,8 @@ class Reputation:
         return self.sustaining().told()
 
     def _volunteers(self) -> list[Candidate]:
-        ranked = self._discovery.finder.ranked()
-        return [one.candidate for one in ranked if one.usable and one.candidate.source != "bootstrap"]
+        now = time.time()
+        return [one for one in self._discovery.finder.candidates() if one.source != "bootstrap" and usable(one, now)]
 
     def status(self) -> dict[str, Any]:
         """The parts of the node's status that are of reputation."""
