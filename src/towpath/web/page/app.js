@@ -77,8 +77,8 @@ async function route() {
     page = null;
   }
   if (mine !== turn) return;
-  leave();
   const first = shown === null;
+  leave();
   shown = name;
   alone();
   if (!page) {
