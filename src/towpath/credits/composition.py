@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from towpath.credits import statement
 from towpath.credits.account import load_account, own
 from towpath.credits.billing import Billing
 from towpath.credits.credit_service import Credit
@@ -23,11 +22,11 @@ from towpath.credits.paying import Paying
 from towpath.credits.policy import LEAST, Enforce
 from towpath.credits.priority import priority
 from towpath.credits.told import Told
-from towpath.credits.virtual import Probed, given_edges
 
 if TYPE_CHECKING:
     from towpath._native.endpoint import Endpoint
     from towpath.client.service import ClientService
+    from towpath.credits.virtual import Probed
     from towpath.discovery.composition import Discovery
     from towpath.identity import Identity
     from towpath.relay.service import RelayService
@@ -123,6 +122,9 @@ class Credits:
         return self._settings().credits.enforce, self._tier()
 
     def _given(self) -> dict[bytes, int]:
+        # Loaded when credit is first computed.
+        from towpath.credits.virtual import given_edges
+
         credits = self._settings().credits
         return given_edges(self._probed(), credits.free_tier, credits.trust)
 
@@ -215,14 +217,21 @@ class Credits:
 
     def status(self) -> dict[str, Any]:
         """The `credits` part of the node's status."""
+        from towpath.credits import statement
+
         return statement.status(self)
 
     def rows(self) -> dict[str, Any]:
         """See statement.ledger."""
+        # What puts it into words is loaded when somebody asks.
+        from towpath.credits import statement
+
         return statement.ledger(self)
 
     def of_peer(self, name: str) -> dict[str, Any]:
         """See statement.of_peer; TowpathError for a name that means nothing here."""
+        from towpath.credits import statement
+
         return statement.of_peer(self, name)
 
     @property
