@@ -196,7 +196,7 @@ function standing() {
         }
         return [
           h("div", { class: "line" }, stars(status.stars ?? status.reputation / 20), h("span", { class: "big" }, t("home.reputation_of", { reputation: number(status.reputation) }))),
-          parts.length ? h("ul", { class: "rows small", role: "list" }, parts.map((part) => h("li", null, part))) : null,
+          parts.length ? h("ul", { class: "muted", role: "list" }, parts.map((part) => h("li", null, part))) : null,
         ];
       });
       const { earned, spent, balance } = status.credits;
@@ -212,7 +212,7 @@ function standing() {
         list.tell("balance", balance ? credits(balance) : t("home.credits_even"));
         return [
           earned || spent ? [list, h("p", { class: "small muted" }, t("home.credit_is"))] : h("p", { class: "empty" }, t("home.credits_none")),
-          h("p", null, h("strong", null, `${t("home.priority")}: `), priority),
+          h("p", null, `${capital(priority)}.`),
         ];
       });
     },
