@@ -55,14 +55,14 @@ def decided(asked: Asked) -> str:
         (
             STRANGER,
             "Refused: the relay is crowded (the circuits in use to 91%), it has 0 credits, and 0 B are left of the "
-            "free tier of its network; less than 1.05 MB in all is not worth a circuit. By 09:00 there are 50 MB again; "
-            "relaying for others raises it.",
+            "free tier of its network; less than 1.05 MB in all is not worth a circuit. By 09:00 there are 50 MB "
+            "again; relaying for others raises it.",
         ),
         (
             STRANGER._replace(enforce="always", tier=Tier(GB, 0.0)),
             "Refused: the owner asks for it always, it has 0 credits, and 0 B are left of the free tier of its "
-            "network; less than 1.05 MB in all is not worth a circuit. The free tier does not refill: only relaying for others "
-            "helps.",
+            "network; less than 1.05 MB in all is not worth a circuit. The free tier does not refill: only relaying "
+            "for others helps.",
         ),
         (
             STRANGER._replace(account=bytes(32), earned=GB, rider=True),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from towpath.relay.service import RelayService
     from towpath.relaystream.messages import Refused, Standing
     from towpath.reputation.composition import Reputation
-    from towpath.settings import Settings
+    from towpath.settings import CreditsSettings, Settings
     from towpath.store import Store
 
 __all__ = ["Credits"]
@@ -57,6 +57,8 @@ class Credits:
         self.told = Told()
         self._endpoint = relay
         self._settings = settings
+        self._terms_of: CreditsSettings | None = None
+        self._terms_now: tuple[Enforce, Tier] = ("under_load", Tier())
         self._service: RelayService | None = None
         self._client: ClientService | None = None
         self._said: dict[bytes, tuple[bool, int, int | None]] = {}
@@ -115,11 +117,15 @@ class Credits:
     # --- the owner's terms ---------------------------------------------------------------------
 
     def _tier(self) -> Tier:
-        credits = self._settings().credits
-        return Tier(credits.free_tier, credits.free_tier_refill)
+        return self._terms()[1]
 
     def _terms(self) -> tuple[Enforce, Tier]:
-        return self._settings().credits.enforce, self._tier()
+        # Asked at every admission, so made once for each settings.
+        credits = self._settings().credits
+        if credits is not self._terms_of:
+            self._terms_of = credits
+            self._terms_now = (credits.enforce, Tier(credits.free_tier, credits.free_tier_refill))
+        return self._terms_now
 
     def _given(self) -> dict[bytes, int]:
         # Loaded when credit is first computed.
