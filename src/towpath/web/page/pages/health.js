@@ -83,7 +83,8 @@ function finding(row) {
 /** What to do: words, and commands that can be copied. */
 function advice(text) {
   const parts = text.split("`");
-  const commands = parts.filter((_, at) => at % 2);
+  // A word alone is a name, not a command.
+  const commands = parts.filter((part, at) => at % 2 && part.includes(" "));
   return h(
     "div",
     { class: "line apart" },
@@ -143,7 +144,8 @@ function log(api) {
       draw();
     },
   );
-  const element = card(t("health.log"), { right: search }, filter, summary, list, h("div", null, more));
+  const older = h("div", null, more);
+  const element = card(t("health.log"), { right: search }, h("div", null, filter), summary, list, older);
 
   function draw() {
     const belongs = KINDS.find(([word]) => word === kind)[1];
@@ -151,7 +153,7 @@ function log(api) {
     const shown = fitting.slice(-most).reverse();
     fill(list, shown.map((event) => event.id), () => shown.map(entry));
     show(list, shown.length);
-    show(more, fitting.length > shown.length);
+    show(older, fitting.length > shown.length);
     say(summary, events.length ? t("health.shown", { n: fitting.length }) : t("health.nothing_happened"));
   }
 

@@ -101,7 +101,7 @@ function line(key, first, save) {
   const id = freshId("setting");
   const name = nameOf(key);
   const wrong = h("p", { class: "wrong", id: `${id}-wrong`, role: "alert", hidden: true });
-  const standing = h("span", { class: "small muted" });
+  const standing = h("span", { class: "breaks" });
   const reset = h("button", { class: "button tiny", type: "button", onclick: () => keep(null) }, icon("undo"), t("settings.reset"), h("span", { class: "unseen" }, `: ${name}`));
   let setting = first;
   const control = controlOf(first, { id, name, keep, describedby: `${id}-about ${id}-wrong` });
@@ -114,9 +114,9 @@ function line(key, first, save) {
       { class: "stack tight" },
       h("div", { class: "line" }, h(control.labelled ? "span" : "label", { class: "label", id: `${id}-name`, htmlFor: control.labelled ? null : id }, name), badges),
       h("p", { class: "muted small", id: `${id}-about` }, first.meaning.replaceAll("`", "")),
-      h("p", { class: "small muted" }, h("code", null, key)),
+      h("p", { class: "small muted" }, h("code", null, key), " · ", standing),
     ),
-    h("div", { class: "stack tight setting-value" }, control.element, wrong, h("div", { class: "line apart" }, standing, reset)),
+    h("div", { class: "stack tight setting-value" }, control.element, wrong, reset),
   );
 
   async function keep(value) {
