@@ -60,9 +60,9 @@ async def test_of_a_peer_one_sees_what_its_score_is_made_of(
 
 
 async def test_what_is_no_peer_is_said_so(node: DoubleNode, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = await said(capsys, "reputation", "no/body")
+    code, out, err = await said(capsys, "reputation", "nobody")
     assert (code, out) == (1, "")
-    assert "no peer id" in err
+    assert "is not a peer id" in err
     assert err.count("\n") == 1
 
 

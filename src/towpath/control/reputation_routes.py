@@ -16,11 +16,10 @@ async def _own(node: Controlled, _asked: Asked) -> Json:
 
 
 async def _of_peer(node: Controlled, asked: Asked) -> Json:
-    peer = asked.path["peer"]
     try:
-        return node.reputation.of_peer(peer)
+        return node.reputation.of_peer(asked.path["peer"])
     except AddressError as e:
-        raise WrongRequest(f"{peer[:100]!r} is no peer id: {e}") from e
+        raise WrongRequest(str(e)) from e
 
 
 async def _independence(node: Controlled, _asked: Asked) -> Json:
