@@ -95,6 +95,7 @@ async def test_what_payers_signed_is_a_nodes_own_reputation_with_how_many_say_it
         assert (status["reputation"], status["stars"], status["reputation_from"]) == (87, 4, 3)
         assert status["reputation_parts"][0] == "87% of 300 circuits worked"
         assert node.reputation.facts()["reputation"] == 87
+        assert node._discovery._facts().reputation == 87
 
 
 async def test_of_each_relay_it_is_told_what_was_measured_and_the_score_is_the_documented_one() -> None:

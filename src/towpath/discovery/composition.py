@@ -77,6 +77,8 @@ class Discovery:
         peer: Identity,
         throw_away: Callable[[], Endpoint],
     ) -> None:
+        self.own_score: Callable[[], int | None] = lambda: None
+        """What others say of our relay, 0…100: shown to people in the advertisement."""
         self.account: bytes | None = None
         """The public key of the account that the relay's advertisement names."""
         self._settings = settings
@@ -250,7 +252,7 @@ class Discovery:
         )
         dedicated = settings.mode is RelayMode.DEDICATED_SERVER
         mode: Literal["cooperative", "dedicated"] = "dedicated" if dedicated else "cooperative"
-        return AdvertFacts(relaying, confirmed, mode, capacity, self._load(), account=self.account)
+        return AdvertFacts(relaying, confirmed, mode, capacity, self._load(), self.own_score(), account=self.account)
 
     def _load(self) -> int:
         settings, limits = self._settings().relay, self.relay.limits()

@@ -118,6 +118,7 @@ class Reputation:
         discovery.guide.counted = self._sources.count
         discovery.finder.fraudulent = lambda account: self._claims.fraudulent(account, time.time())
         discovery.presence.heard = self._heard
+        discovery.own_score = lambda: self.own().score
         for answers in (discovery.presence.answers, discovery.presence.neighbours):
             answers.shown = self._shown
 
