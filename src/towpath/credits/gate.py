@@ -46,6 +46,8 @@ _AT_A_TIME: Final = 128
 """Circuits that are looked at in one turn of the loop."""
 _LOST_S: Final = 70.0
 """A circuit that was admitted and is not open then never was: both ends had half a minute."""
+_BUSY: Final = 16384
+"""Bytes between two looks from which on a sender counts as wanting a share; less are requests and answers."""
 _REMEMBERED: Final = 512
 """Peers of whom the last decision is known."""
 
@@ -318,7 +320,7 @@ class Gate:
         ends = (circuit.dialer_id, admitted.prefix), (circuit.target_id, None)
         for (peer_id, prefix), now_sent, before in zip(ends, moved, admitted.seen, strict=True):
             sending = self._sending(peer_id, prefix)
-            if now_sent != before:
+            if now_sent - before >= _BUSY:
                 self._seen[sending] += 1
             weights.append(self._weights.get(sending, HEAVY if sending.paying else LIGHT))
         admitted.seen = moved
