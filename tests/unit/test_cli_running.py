@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import signal
 import socket
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,35 @@ async def test_metrics_are_served_where_settings_say_and_move_while_it_runs(star
     with pytest.raises(ConnectionRefusedError):
         while True:
             await fetched(f"http://{at}/metrics")
+
+
+async def test_the_page_is_where_ready_says_for_who_is_given_its_token(start: Start, tmp_path: Path) -> None:
+    where = ("--data", tmp_path)
+    command = await start("run", *where, "--mode", "cooperative", *RELAYING[2:4], "--set", "web.listen=127.0.0.1:0")
+    ready = await command.event("ready")
+    url, _, token = (await ask(start, "web", *where))["url"].partition("/#token=")
+    assert url == ready["web"]
+    html = await fetched(f"{url}/")
+    # Under no name that somebody else could make lead here.
+    assert b" 421 " in html
+    html = await asyncio.to_thread(lambda: urllib.request.urlopen(f"{url}/").read())
+    assert b"<!doctype html>" in html
+    asked = urllib.request.Request(f"{url}/v1/status", headers={"Authorization": f"Bearer {token}"})
+    status = await asyncio.to_thread(lambda: urllib.request.urlopen(asked).read())
+    assert json.loads(status)["relay_id"] == ready["relay_id"]
+    assert await command.end(signal.SIGTERM) == 0
+    assert token.encode() not in await command.process.stderr.read()
+    late = await start("web", *where)
+    assert await late.end() == 3
+
+
+async def test_a_page_for_other_machines_without_tls_stops_the_node_with_a_sentence(
+    start: Start, tmp_path: Path
+) -> None:
+    command = await start("run", "--data", tmp_path, *RELAYING[:4], "--set", "web.listen=0.0.0.0:0")
+    assert await command.end() == 1
+    assert "web.without_tls" in await command.errors()
+    assert "ready.json" not in os.listdir(tmp_path)
 
 
 async def test_a_second_node_names_the_first(start: Start, relay: Relay, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Nodes, their traffic, and pages in a real browser; a page's complaints fail its test."""
 
 import contextlib
+import json
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,24 @@ expect.set_options(timeout=PATIENCE)
 
 StartNode = Callable[..., PageNode]
 OpenPage = Callable[..., Coroutine[Any, Any, Watched]]
+Record = Callable[[str, object], None]
+FIGURES = Path(__file__).parents[2] / "build" / "page.jsonl"
+"""Where figures go that are recorded and not judged: a line for each."""
+
 BeginTraffic = Callable[[PageNode], Coroutine[Any, Any, Traffic]]
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """`record(name, figures)` keeps what was measured."""
+
+    def keep(name: str, figures: object) -> None:
+        FIGURES.parent.mkdir(exist_ok=True)
+        line = {"test": request.node.name, "at": round(time.time()), name: figures}
+        with FIGURES.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    return keep
 
 
 @pytest_asyncio.fixture(loop_scope="package", scope="package")
