@@ -233,7 +233,7 @@ def _judged(placed: Placed, now: float) -> Ranked:
 
 def _against(candidate: Candidate, avoiding: Avoiding) -> list[str]:
     """Why it is not to be used, whatever it does; empty when it may be."""
-    told = []
+    told: list[str] = []
     if not candidate.addresses:
         told.append("no address of it is known that we may dial")
     if candidate.relay_id in avoiding.relays:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from towpath.credits.flow import Graph
 from towpath.credits.free_tier import FULL, Bucket, Tier
-from towpath.credits.policy import QUIET, Asked, Decision, Enforce, Load, Seats, should_accept_circuit
+from towpath.credits.policy import LOADED, QUIET, Asked, Decision, Enforce, Load, Seats, should_accept_circuit
 from towpath.credits.receipts import MAX_EVIDENCE, unsigned_allowed
 
 __all__ = ["Books", "Debts", "Terms", "Who"]
@@ -76,7 +76,18 @@ class Debts:
 class Books:
     """Of one relay, whose account is `account`. `virtual` edges are those of the relays that it probed for a week."""
 
-    __slots__ = ("_accounts", "_credit", "_graph", "_prefixes", "_promised", "_unsigned", "account", "debts", "terms")
+    __slots__ = (
+        "_accounts",
+        "_credit",
+        "_graph",
+        "_prefixes",
+        "_promised",
+        "_quiet",
+        "_unsigned",
+        "account",
+        "debts",
+        "terms",
+    )
 
     def __init__(self, account: bytes, terms: Terms, debts: Debts) -> None:
         self.account = account
@@ -88,14 +99,18 @@ class Books:
         self._unsigned: dict[bytes, int] = {}
         self._credit: dict[bytes, tuple[float, int]] = {}
         self._graph: Graph | None = None
+        self._quiet: Decision | None = None
 
     # --- asking --------------------------------------------------------------------------------
 
     def decide(self, who: Who, load: Load, seats: Seats, now: float) -> Decision:
         """What the relay answers to a circuit for which `who` pays."""
         terms = self.terms
-        if not load.high and terms.enforce == "under_load":
-            return should_accept_circuit(Asked(who.account, who.prefix, 0, load=load), now)
+        if terms.enforce == "under_load" and max(load) < LOADED:
+            # The same answer for everybody, as nobody's numbers matter; asked once.
+            if self._quiet is None:
+                self._quiet = should_accept_circuit(Asked(None, b"", 0), now)
+            return self._quiet
         account, promised = who.account, self._promised
         own = (1 << 62) if account is None else terms.tier.left(self._accounts.get(account, FULL), now)
         of_prefix = terms.tier.left(self._prefixes.get(who.prefix, FULL), now)

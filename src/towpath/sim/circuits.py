@@ -87,7 +87,8 @@ class Circuits:
         if outcome.winner is not None:
             tier, place = outcome.winner
             relay = (volunteers, bootstrap)[tier][place]
-            src.note(relay.id, Outcome.SERVED, world.rtt(src, relay) * 1e3)
+            if relay.id in src.known:
+                src.note(relay.id, Outcome.SERVED, world.rtt(src, relay) * 1e3)
             return relay, answers[relay.id], _RECORD_S + outcome.seconds
         reasons = [answer.reason for answer in answers.values() if answer.reason is not None]
         metrics = world.metrics

@@ -218,7 +218,12 @@ class Sizes(NamedTuple):
 
     def draw(self, rng: random.Random) -> Size:
         """One circuit's."""
-        ((_, median, spread, seconds),) = rng.choices(self.parts, [part[0] for part in self.parts])
+        at = rng.random()
+        for part in self.parts:
+            at -= part[0]
+            if at <= 0:
+                break
+        _, median, spread, seconds = part
         n = max(1000, int(median * math.exp(rng.gauss(0.0, spread))))
         return Size(n, 0.0 if not seconds else n / (seconds * (0.2 + 1.6 * rng.random())))
 
@@ -239,7 +244,7 @@ class Model(NamedTuple):
     """[H]; everybody on a mobile line is."""
     mapped: float = 0.4
     """How many of them get a port from their router; an assumption."""
-    circuits_a_day: float = 5.0
+    circuits_a_day: float = 4.4
     swing: float = 0.7
     sizes: Sizes = USUAL_SIZES
     contacts: int = 6

@@ -69,7 +69,7 @@ class Relay:
         "carried",
         "circuits",
         "dedicated",
-        "facts",
+        "due",
         "family",
         "first_up",
         "id",
@@ -167,7 +167,8 @@ class Relay:
         """And how many bytes were left."""
         self.unweighed = 0
         self.weighed_at = float("-inf")
-        self.facts: tuple[int, float] = (0, 0.0)
+        self.due = 0.0
+        """When its record is looked at again."""
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -309,8 +310,8 @@ class Relay:
 
     def turn_of_record(self, now: float) -> None:
         """Comes back when the record has to be published anew."""
-        if self.facts[1] <= now:
-            self.facts = (self.facts[0], now + REFRESH_S * 0.95)
+        if self.due <= now:
+            self.due = now + REFRESH_S * 0.95
             self.world.engine.at(now + REFRESH_S, self.advertise)
 
     def _publish(self, facts: AdvertFacts) -> None:
@@ -441,11 +442,9 @@ class Relay:
         self.turn += 1
         if soonest < float("inf"):
             self.world.engine.at(now + soonest + 1e-6, self._wake, self.turn)
-        step_now = load_step(*self.load())
-        if step_now != self.facts[0]:
-            self.facts = (step_now, self.facts[1])
-            if self.record is not None and now - self.record.last_seen > LOAD_S:
-                self.advertise()
+        record = self.record
+        if record is not None and now - record.last_seen > LOAD_S and load_step(*self.load()) != record.load:
+            self.advertise()
 
     def _weigh_quota(self) -> None:
         if self.quota is not None:

@@ -52,6 +52,8 @@ class Shards:
         if self.reachable:
             for shard in reading_order(rng):
                 shards += 1
+                if not len(self.stores[shard]):
+                    continue
                 for provider in self.stores[shard].some(_KEYS[shard], rng, now):
                     record = self.records.get(provider.peer_id)
                     if record is not None and not record.withdrawn and record.last_seen <= now <= record.not_after:

@@ -32,7 +32,7 @@ EXPLORED: Final = 4
 """Strangers that are measured after a search, as by `Finder`."""
 AGAIN_S: Final = DAY_S
 """After this long a search is worth another one; a node looks more often, and finds the same."""
-KNOWN: Final = 12
+KNOWN: Final = 8
 """Relays that one user remembers; a node remembers 256, but only a few of these are ever asked."""
 DIAL_S: Final = 5.0
 """How long a relay that says nothing is waited for."""
@@ -48,6 +48,7 @@ class User:
 
     __slots__ = (
         "_offered",
+        "_who",
         "account",
         "contacts",
         "empty",
@@ -85,6 +86,7 @@ class User:
         self.line = line
         self.place = place
         self.ip = ip
+        self._who = Who(key, ip[:3], True)
         self.contacts: tuple[User, ...] = ()
         self.known: dict[bytes, Candidate] = {}
         self.seats: dict[bytes, Seat] = {}
@@ -107,7 +109,10 @@ class User:
 
     def who(self) -> Who:
         """As whom it pays."""
-        return Who(self.shown, self.ip[:3], self.signs)
+        who = self._who
+        if who.account is not self.shown or who.signs is not self.signs or not self.ip.startswith(who.prefix):
+            self._who = who = Who(self.shown, self.ip[:3], self.signs)
+        return who
 
     # --- there or not --------------------------------------------------------------------------
 
@@ -290,7 +295,7 @@ class User:
             wait = spread(doubled(_SOON_S, HOUR_S, self.empty - 1), world.engine.rng.random())
         elif any(seat.offer.bootstrap for seat in self.seats.values()) and world.volunteers_up:
             self.empty += 1
-            wait = doubled(_SOON_S, HOUR_S, self.empty - 1)
+            wait = doubled(_SOON_S, 6 * HOUR_S, self.empty - 1)
         else:
             self.empty = 0
             return

@@ -24,7 +24,7 @@ CROWD: Final = 3 * DAY_S + 17 * HOUR_S
 WITHIN_S: Final = 600.0
 FILE: Final = 60_000_000
 _DAYS: Final = 4.0
-_VOLUNTEERS: Final = 0.04
+_VOLUNTEERS: Final = 0.07
 _NEWCOMERS: Final = 0.05
 _AGAIN_S: Final = 15.0
 """After a refusal it is tried again."""
@@ -64,9 +64,11 @@ class _Crowd:
 
     def _try(self, user: User, tries: int) -> None:
         world, group = self.world, self.group[user.index]
+        # Who wants something does not go before it has it.
+        user.begin()
         peers = [peer for peer in user.contacts if peer.online]
         flow = None
-        if user.online and peers:
+        if peers:
             flow = world.circuits.open(user, peers[int(world.engine.rng.random() * len(peers))], FILE)
         if flow is not None:
             self.served[group] += 1
