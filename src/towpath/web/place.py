@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TOKEN_FILE", "Place", "address_to_open", "open_place"]
 
-TOKEN_FILE: Final = "web.token"  # noqa: S105 - a name
+TOKEN_FILE: Final = "page.token"  # noqa: S105 - a name
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _KEY: Final = "web.listen"
 
