@@ -105,6 +105,7 @@ class RelayService:
         self._since = self._clock().wall
         self._paused_until = _read_pause(store.get(_PAUSE))
         self._stopping: float | None = None
+        self._settling = False
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._refusals = Refusals(events.publish)
@@ -162,16 +163,20 @@ class RelayService:
     async def drain(self, grace: float) -> None:
         """Takes nobody new for good; returns when no circuit is open, after `grace` seconds at most."""
         self._stopping = grace
+        self._settling = self.billing is not None
         self.update()
         while self._position.state is State.DRAINING:
             self._changed.clear()
             await self._changed.wait()
         if self.billing is not None:
             await self.billing.settle(_SETTLE_S)
+        self._settling = False
+        self._serve_clients()
 
     def end(self) -> None:
         """Ends relaying at once, circuits and all, for good."""
         self._stopping = 0.0
+        self._settling = False
         self.update()
 
     async def close(self) -> None:
@@ -292,9 +297,8 @@ class RelayService:
             self.billing.follow(None)
         if self.gate is not None:
             self.gate.follow(None)
-        if self._side is not None and self._position.state is State.OFF:
-            self._side.close()
-            self._side = None
+        if self._position.state is State.OFF:
+            self._end_side()
         relax()
         self._watch_the_line()
         self._endpoint.push_identify()
@@ -302,14 +306,19 @@ class RelayService:
     def _serve_clients(self) -> None:
         # With relay mode on, also while nothing is offered: whoever comes then is told why, and until when.
         off = self._position.state is State.OFF
-        if off and self._side is not None and self._endpoint.relay is None:
-            self._side.close()
-            self._side = None
+        if off and self._endpoint.relay is None:
+            self._end_side()
         elif not off and self._side is None:
             self._side = RelaySide(self._endpoint, self._facts, answers=self.answers, billing=self.billing)
             self._admit_by(self._effective.relay)
         if self._side is not None:
             self._side.allowance()
+
+    def _end_side(self) -> None:
+        # Behind the last receipts, when there is time for them.
+        if self._side is not None and not self._settling:
+            self._side.close()
+            self._side = None
 
     def _tell_clients(self, now: Now) -> None:
         at, side = self._position, self._side
