@@ -17,6 +17,8 @@ from towpath.credits.credit_service import Credit
 from towpath.credits.receipts import read_fraud_proof
 from towpath.store import Store
 
+pytestmark = pytest.mark.serial
+
 US = 0
 WAIT_S = 30.0
 
