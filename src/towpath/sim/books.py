@@ -6,12 +6,11 @@ Credit is the flow along receipts that reaches the asker from the relay's own ac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from towpath.credits.flow import Graph
 from towpath.credits.free_tier import FULL, Bucket, Tier
-from towpath.credits.policy import LOADED, QUIET, Asked, Decision, Enforce, Load, Seats, should_accept_circuit
+from towpath.credits.policy import LOADED, Asked, Decision, Enforce, Load, Seats, should_accept_circuit
 from towpath.credits.receipts import MAX_EVIDENCE, unsigned_allowed
 
 __all__ = ["Books", "Debts", "Terms", "Who"]
@@ -43,6 +42,8 @@ class Debts:
         """By payer, by the account of the relay."""
         self.earned: dict[bytes, dict[bytes, int]] = {}
         """The same, by the account of the relay first."""
+        self.given: dict[bytes, int] = {}
+        """Bytes that every relay owes accounts without a receipt: `credits.virtual`."""
         self.own = 0
         """Bytes that relays carried for their own owners: nobody owes these."""
 
@@ -74,7 +75,7 @@ class Debts:
 
 
 class Books:
-    """Of one relay, whose account is `account`. `virtual` edges are those of the relays that it probed for a week."""
+    """Of one relay, whose account is `account`."""
 
     __slots__ = (
         "_accounts",
@@ -128,35 +129,24 @@ class Books:
         )
         return should_accept_circuit(asked, now)
 
-    def weight(self, who: Who, now: float) -> float:
-        """The weight of a circuit that goes on, for which `who` pays."""
-        earned = 0 if who.account is None else self.credit_of(who.account, now)
-        return should_accept_circuit(Asked(who.account, who.prefix, 0, earned=earned, load=QUIET), now).weight
-
     def credit_of(self, account: bytes, now: float) -> int:
         """Bytes that the receipts known here are worth to an account, less what of it was used."""
         known = self._credit.get(account)
         if known is not None and now - known[0] < _FRESH_S:
             return known[1]
-        if account not in self.debts.earned and (
-            self._graph is None or self._graph.edge(self.account, account) is None
-        ):
+        given = self.debts.given.get(account)
+        if account not in self.debts.earned and given is None:
             # Who never relayed for anybody has nothing to bring.
             self._credit[account] = (now, 0)
             return 0
         graph = self._receipts()
         for payer, n in self.debts.brought_by(account):
             graph.set_edge(payer, account, n)
+        if given is not None and account != self.account and graph.edge(self.account, account) is None:
+            graph.set_edge(self.account, account, given)
         credit = graph.credit(self.account, account)
         self._credit[account] = (now, credit)
         return credit
-
-    def trust(self, accounts: Iterable[bytes], amount: int) -> None:
-        """Virtual edges: these accounts are owed that much, without a receipt."""
-        graph = self._receipts()
-        for account in accounts:
-            if account != self.account and graph.edge(self.account, account) is None:
-                graph.set_edge(self.account, account, amount)
 
     def _receipts(self) -> Graph:
         if self._graph is None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from towpath.addresses import peer_id_to_text
 from towpath.credits.policy import LIGHT, Ground, Load, Seats, reservation_seat
@@ -43,15 +43,12 @@ _STALE_S: Final = 600.0
 """And how long that may last."""
 
 
-class Accepted:
+class Accepted(NamedTuple):
     """What a relay said to a circuit: yes, with weight and limit (None: none); or no, with the reason."""
 
-    __slots__ = ("limit", "reason", "weight")
-
-    def __init__(self, reason: Reason | None, weight: float = 1.0, limit: int | None = None) -> None:
-        self.reason = reason
-        self.weight = weight
-        self.limit = limit
+    reason: Reason | None
+    weight: float = LIGHT
+    limit: int | None = None
 
 
 class Relay:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from towpath.credits.decay import decayed
+from towpath.credits.virtual import Probed, given_edges
 from towpath.settings import RelaySettings, Settings
 from towpath.sim.books import Debts, Terms
 from towpath.sim.circuits import Circuits
@@ -157,6 +158,7 @@ class World:
 
         def day() -> None:
             self.debts.fade(share)
+            self.debts.given = self._given()
             for relay in self.relays.values():
                 relay.books.tidy(self.engine.now, share)
             self.engine.after(DAY_S, day)
@@ -176,6 +178,16 @@ class World:
         self.relays.clear()
         self.bootstrap.clear()
         self.on_end.clear()
+
+    def _given(self) -> dict[bytes, int]:
+        # Every relay probes every other one, as far as that can be told from outside.
+        now = self.engine.now
+        probed = [
+            Probed(relay.id, relay.account, (now - relay.first_up) / DAY_S, next(iter(sorted(relay.networks)), ""))
+            for relay in self.relays.values()
+            if relay.up and relay.first_up is not None
+        ]
+        return given_edges(probed, self.terms.tier.size, ())
 
     # --- what stands ---------------------------------------------------------------------------
 
