@@ -14,6 +14,11 @@
     const clips = getComputedStyle(element).overflowX !== "visible" && element.clientWidth > 0
     if (clips && element.scrollWidth > element.clientWidth + 1) flaws.push(`cut off: ${name}`)
   }
+  for (const table of document.querySelectorAll(".table-scroll")) {
+    if (table.checkVisibility() && table.scrollWidth > table.clientWidth + 1) {
+      flaws.push(`"${table.ariaLabel}" is ${table.scrollWidth} wide, not ${table.clientWidth}`)
+    }
+  }
   const unfinished = /undefined|NaN|\[object|\bnull\b|lorem|TODO|Loading|\{\w+\}/
   for (const line of document.querySelector("main").innerText.split("\n")) {
     if (unfinished.test(line)) flaws.push(`unfinished: ${line}`)
