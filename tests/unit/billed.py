@@ -24,6 +24,7 @@ from towpath.credits.billing import Billing
 from towpath.credits.free_tier import Tier
 from towpath.credits.ledger import Ledger
 from towpath.credits.paying import Paying
+from towpath.errors import StreamReset
 from towpath.identity import Identity
 from towpath.relaystream.relay import RelaySide
 from towpath.store import Store
@@ -132,9 +133,10 @@ class Payer:
         self.spawn(self._swallow(Stream(stream)))
 
     async def _swallow(self, stream: Stream) -> None:
-        async with stream:
-            while part := await stream.read():
-                self.received += len(part)
+        with contextlib.suppress(StreamReset):
+            async with stream:
+                while part := await stream.read():
+                    self.received += len(part)
 
     async def meet(self) -> Session:
         """The connection to the relay."""
@@ -195,8 +197,8 @@ async def billed(path: Path | None = None, key: Identity | None = None, **how: A
         endpoint = Endpoint(reactor, key.seed)
         stack.push_async_callback(closed, endpoint)
         brought: list[tuple[bytes, list[bytes]]] = []
-        how = {"bring": lambda account, duals: brought.append((account, duals)), "account": bytes(range(32))} | how
-        billing = Billing(endpoint, key, how.pop("account"), ledger, clock=clock, **how)
+        how["bring"] = lambda account, duals: brought.append((account, duals))
+        billing = Billing(endpoint, key, bytes(range(32)), ledger, clock=clock, **how)
         stack.callback(billing.close)
         side = RelaySide(endpoint, billing=billing, clock=clock)
         relay = endpoint.start_relaying(Admitting())

@@ -400,8 +400,13 @@ class Billing:
             self._look_at(account, bill, now, today)
 
     def _look_at(self, account: bytes, bill: Bill, now: float, today: int) -> None:
+        counted = bill.purse.count()
+        seen, since = self._quiet.get(account, (-1, now))
+        if counted != seen:
+            seen, since = self._quiet[account] = counted, now
         if bill.asked and (late := now - bill.asked_at) > self._patience_s:
-            if bill.purse.short and not bill.rider:
+            if bill.purse.short and since < now and not bill.rider:
+                # It has sent all it may, and stands still.
                 self._rides(bill)
             elif late > 3 * self._patience_s:
                 # It may have been lost with a connection, or the client counted less then.
@@ -409,11 +414,7 @@ class Billing:
                 self._ask(account)
         for signed in bill.to_countersign(today):
             self._do_if(self._of_bill[account][-1], signed)
-        counted = bill.purse.count()
-        seen, since = self._quiet.get(account, (-1, now))
-        if counted != seen:
-            self._quiet[account] = counted, now
-        elif now - since > QUIET_S and counted > bill.purse.signed:
+        if now - since > QUIET_S and counted > bill.purse.signed:
             self._quiet[account] = counted, now
             self._ask(account)
 

@@ -265,7 +265,7 @@ class Paying:
             covered = min(due.bytes, self._sent(chain, stub) - chain.signed)
             if covered < due.bytes and not chain.overbilled:
                 chain.overbilled = True
-                _log.warning("relay_bills_more", asked=due.bytes, sent=covered)
+                _log.info("relay_bills_more", asked=due.bytes, sent=covered)
             if covered <= 0:
                 return
             seq, cum = self._next(chain, relay, due.day)
