@@ -37,7 +37,7 @@ class Size(NamedTuple):
 
 
 SMALL: Final = Size(clients=60, kept=(2, 8))
-FULL: Final = Size(clients=400, kept=(1, 2, 4, 8, 16, 32))
+FULL: Final = Size(clients=150, kept=(1, 2, 4, 8, 16))
 
 
 class _Came(NamedTuple):

@@ -48,7 +48,7 @@ class Size(NamedTuple):
 
 
 SMALL: Final = Size(transfers=800)
-FULL: Final = Size(transfers=12_000)
+FULL: Final = Size(transfers=6_000)
 
 
 class _Wanted:

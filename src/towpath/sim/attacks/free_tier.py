@@ -37,7 +37,7 @@ class Size(NamedTuple):
 
 
 SMALL: Final = Size(identities=(8, 64), networks=(1, 2, 8), relays=2, hours=6.0)
-FULL: Final = Size(identities=(16, 64, 256, 1024), networks=(1, 2, 4, 8, 16), relays=2, hours=24.0)
+FULL: Final = Size(identities=(16, 128, 1024), networks=(1, 4, 16), relays=2, hours=24.0)
 
 
 def network(number: int) -> bytes:

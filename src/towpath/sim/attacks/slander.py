@@ -118,7 +118,7 @@ def _slandered(work: Work, liars: set[bytes]) -> Work:
             found[payer] = dict(row)
             continue
         found[payer] = {relay: min(amount, MIB) for relay, amount in row.items() if relay not in liars}
-        found[payer] |= {other: _LIE for other in liars if other != payer}
+        found[payer] |= {other: _LIE for other in sorted(liars) if other != payer}
     return found
 
 

@@ -44,7 +44,7 @@ class Size(NamedTuple):
 
 
 SMALL: Final = Size(days=3, relays=2)
-FULL: Final = Size(days=30, relays=20)
+FULL: Final = Size(days=30, relays=4)
 
 
 class _Strategy(NamedTuple):
