@@ -36,10 +36,11 @@ def shares(counts: Mapping[Sending, int]) -> dict[Sending, float]:
         # So that free * head / (free * head + paying * HEAVY) is the share.
         wanted = _SHARE / (1 - _SHARE) * paying * HEAVY / free
         head = min(max(LIGHT, wanted), HEAVY / 2)
-    return {
-        one: min(MOST_WEIGHT, max(LEAST_WEIGHT, (HEAVY if one.paying else head) / max(1, n)))
-        for one, n in counts.items()
-    }
+    each = {one: (HEAVY if one.paying else head) / max(1, n) for one, n in counts.items()}
+    least, most = min(each.values(), default=LIGHT), max(each.values(), default=LIGHT)
+    # Only ratios count, but what is dealt out in small pieces costs more.
+    scale = min(LIGHT / least, MOST_WEIGHT / most) if least < LIGHT else 1.0
+    return {one: max(LEAST_WEIGHT, weight * scale) for one, weight in each.items()}
 
 
 def weights(sending: Sequence[Sending]) -> list[float]:
