@@ -10,7 +10,7 @@ from tests.web.conftest import OpenPage, StartNode
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(120)]
 
-_SAID: Final = re.compile(r"""\b(?:t|known)\((["`])(.+?)\1""")
+_SAID: Final = re.compile(r"""\b(?:t|known)\(\s*(["`])(.+?)\1""")
 """A key where a text is asked for."""
 _LITERAL: Final = re.compile(r'"([a-z]\w*(?:\.\w+)+)"')
 _ANY: Final = re.compile(r"\$\{[^}]*\}")

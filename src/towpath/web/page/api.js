@@ -181,7 +181,8 @@ export class Api {
         try {
           await this.stream(this.streaming);
         } catch (error) {
-          if (!(error instanceof ApiError) && error.name !== "AbortError" && !(error instanceof TypeError)) reportError(error);
+          if (!(error instanceof ApiError) && error.name !== "AbortError" && !(error instanceof TypeError))
+            reportError(error);
         }
         if (this.state !== "denied") this.become("down");
       }

@@ -16,12 +16,24 @@ const api = new Api();
 const main = h("main", { id: "main", class: "page", tabIndex: -1 });
 const banner = h("div", { class: "banner", role: "status" });
 const links = new Map(
-  PAGES.map((name) => [name, h("a", { href: `#/${name}`, class: "nav-link" }, icon(name), h("span", null, t(`nav.${name}`)))]),
+  PAGES.map((name) => [
+    name,
+    h("a", { href: `#/${name}`, class: "nav-link" }, icon(name), h("span", null, t(`nav.${name}`))),
+  ]),
 );
-const list = h("ul", { id: "nav-list", class: "nav-list", role: "list" }, [...links.values()].map((link) => h("li", null, link)));
+const list = h(
+  "ul",
+  { id: "nav-list", class: "nav-list", role: "list" },
+  [...links.values()].map((link) => h("li", null, link)),
+);
 const menu = h(
   "button",
-  { class: "button quiet menu", type: "button", aria: { expanded: "false", controls: "nav-list" }, onclick: () => openMenu() },
+  {
+    class: "button quiet menu",
+    type: "button",
+    aria: { expanded: "false", controls: "nav-list" },
+    onclick: () => openMenu(),
+  },
   icon("menu"),
   h("span", null, t("nav.menu")),
 );
@@ -34,14 +46,23 @@ const nav = h(
     h(
       "div",
       { class: "brand" },
-      h("a", { href: "#/home", class: "brand-link" }, h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }), "towpath"),
+      h(
+        "a",
+        { href: "#/home", class: "brand-link" },
+        h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }),
+        "towpath",
+      ),
       menu,
     ),
     list,
     h("div", { class: "nav-foot" }, themeSwitch()),
   ),
 );
-const skip = h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, t("nav.skip"));
+const skip = h(
+  "a",
+  { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) },
+  t("nav.skip"),
+);
 
 function openMenu(open = menu.getAttribute("aria-expanded") !== "true") {
   set(menu, { "aria-expanded": open });
@@ -115,7 +136,13 @@ api.onState((state) => {
     turn += 1;
     leave();
     main.append(
-      h("section", { class: "card narrow" }, h("h1", null, t("shell.denied_title")), h("p", null, t("shell.denied")), h("pre", null, "towpath web")),
+      h(
+        "section",
+        { class: "card narrow" },
+        h("h1", null, t("shell.denied_title")),
+        h("p", null, t("shell.denied")),
+        h("pre", null, "towpath web"),
+      ),
     );
   } else {
     route();

@@ -40,11 +40,18 @@ export const number = (value, digits = 0) => numbers({ maximumFractionDigits: di
 /** 0…1 as `42%`; what is a little more than nothing says so. */
 export function percent(share) {
   const format = numbers({ style: "percent", maximumFractionDigits: 0 });
-  return share > 0 && share < 0.01 ? `< ${format.format(0.01)}` : format.format(Math.min(share, 1) >= 1 ? share : Math.min(share, 0.99));
+  return share > 0 && share < 0.01
+    ? `<\u00a0${format.format(0.01)}`
+    : format.format(Math.min(share, 1) >= 1 ? share : Math.min(share, 0.99));
 }
 /** `23 ms`. */
 export const milliseconds = (value) =>
-  numbers({ style: "unit", unit: "millisecond", unitDisplay: "short", maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
+  numbers({
+    style: "unit",
+    unit: "millisecond",
+    unitDisplay: "short",
+    maximumFractionDigits: value < 10 ? 1 : 0,
+  }).format(value);
 
 /** Seconds in the two largest units, for tables: `1h 12m`. */
 export const brief = (seconds) => duration(seconds, "narrow");
@@ -53,7 +60,12 @@ export const brief = (seconds) => duration(seconds, "narrow");
 export function duration(seconds, unitDisplay = "short") {
   let left = Math.max(0, Math.round(seconds));
   const parts = [];
-  for (const [unit, length] of [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]]) {
+  for (const [unit, length] of [
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+    ["second", 1],
+  ]) {
     if (left >= length || (unit === "second" && parts.length === 0)) {
       parts.push(numbers({ style: "unit", unit, unitDisplay }).format(Math.floor(left / length)));
       left %= length;
@@ -74,7 +86,8 @@ export function moment(at, now = Date.now() / 1000) {
 }
 
 /** `14:05:09`. Takes Unix seconds. */
-export const clock = (at) => dates({ hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(at * 1000));
+export const clock = (at) =>
+  dates({ hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(at * 1000));
 /** A moment in full, for tooltips and tables. */
 export const full = (at) => dates({ dateStyle: "medium", timeStyle: "short" }).format(new Date(at * 1000));
 /** `3 Nov`. */
@@ -82,7 +95,8 @@ export const day = (at) => dates({ month: "short", day: "numeric" }).format(new 
 /** The hours of the day as the locale counts them: `09` or `9 AM`. */
 export const hourOfDay = (hour) => dates({ hour: "2-digit" }).format(new Date(2024, 0, 1, hour));
 /** `14:00`. */
-export const clockHour = (hour) => dates({ hour: "2-digit", minute: "2-digit" }).format(new Date(2024, 0, 1, hour % 24));
+export const clockHour = (hour) =>
+  dates({ hour: "2-digit", minute: "2-digit" }).format(new Date(2024, 0, 1, hour % 24));
 /** The days of the week from Monday on. */
 export const weekdays = (style = "short") =>
   Array.from({ length: 7 }, (_, at) => dates({ weekday: style }).format(new Date(2024, 0, 1 + at)));

@@ -22,7 +22,8 @@ export const texts = {
     nobody_answers: "The node does not answer.",
     not_loaded: "This page could not be loaded. Reload it, or look whether the node still runs.",
     denied_title: "This page needs its key",
-    denied: "For your safety the page opens only with a key that the node hands out. In a terminal on this machine, run:",
+    denied:
+      "For your safety the page opens only with a key that the node hands out. In a terminal on this machine, run:",
     theme: "Colours",
     themes: { system: "Auto", light: "Light", dark: "Dark" },
     undo: "Undo",
@@ -51,12 +52,21 @@ export const texts = {
   state: {
     ready: "Ready to help: nobody needs you just now",
     ready_not: "Relaying, but taking nobody new",
-    held: { one: "1 peer can be reached through this machine.", other: "{n} peers can be reached through this machine." },
-    busy: { one: "Helping: 1 circuit between others goes through this machine", other: "Helping: {n} circuits between others go through this machine" },
+    held: {
+      one: "1 peer can be reached through this machine.",
+      other: "{n} peers can be reached through this machine.",
+    },
+    busy: {
+      one: "Helping: 1 circuit between others goes through this machine",
+      other: "Helping: {n} circuits between others go through this machine",
+    },
     unreachable: "Ready to help, but nobody can reach this machine yet",
     unreachable_detail: "Others see no way in. The next step is under “Relays I use”.",
     waiting: "Waiting to relay",
-    draining: { one: "About to stop relaying: 1 circuit may still end by itself", other: "About to stop relaying: {n} circuits may still end by themselves" },
+    draining: {
+      one: "About to stop relaying: 1 circuit may still end by itself",
+      other: "About to stop relaying: {n} circuits may still end by themselves",
+    },
     paused: "Paused",
     paused_for_good: "Until you say so.",
     off: "Not relaying",
@@ -84,7 +94,8 @@ export const texts = {
     budget_none: "No limit is set on what is relayed in an hour, a day or a month.",
     budget_more: "Change limits",
     reputation: "Reputation",
-    reputation_none: "No measurement yet. It comes from relays and peers that used this node; nobody has told of it so far.",
+    reputation_none:
+      "No measurement yet. It comes from relays and peers that used this node; nobody has told of it so far.",
     reputation_off: "No measurement yet. Others rate a relay that they used, and this node does not relay.",
     reputation_of: "{reputation} of 100",
     credits: "Credits",
@@ -94,7 +105,8 @@ export const texts = {
     credits_amount: { one: "{amount} credit", other: "{amount} credits" },
     credits_even: "Even",
     credit_is: "One credit stands for 1 MiB carried for somebody else.",
-    credits_none: "Nothing earned or spent yet. What you relay for others is remembered, and lets you through first when relays are crowded.",
+    credits_none:
+      "Nothing earned or spent yet. What you relay for others is remembered, and lets you through first when relays are crowded.",
     priority_none: "no relay has said yet how your account stands",
     more_ledger: "Why, peer by peer",
     you: "Your own connections",
@@ -163,7 +175,8 @@ export const texts = {
   },
   circuits: {
     title: "Circuits & reservations",
-    about: "A circuit is a connection between two others that goes through this machine. What it carries is encrypted from end to end.",
+    about:
+      "A circuit is a connection between two others that goes through this machine. What it carries is encrypted from end to end.",
     open: "Open circuits",
     none: "No circuit is open. One appears here as soon as somebody connects through this machine.",
     summary: { one: "1 circuit", other: "{count} circuits" },
@@ -185,7 +198,8 @@ export const texts = {
     block: "Block…",
     blocked: "{peer} is blocked. “Settings” can take it back (relay.deny).",
     block_title: "Block a peer?",
-    block_about: "It is refused from now on, and its circuits and reservation here end at once. The setting relay.deny holds who is blocked.",
+    block_about:
+      "It is refused from now on, and its circuits and reservation here end at once. The setting relay.deny holds who is blocked.",
     block_whom: "Whom to block",
     block_from: "who opened the circuit",
     block_to: "who was called",
@@ -219,7 +233,8 @@ export const texts = {
     no_limit_now: "Now {used}. There is no limit.",
     allowed: "Here goes {allowed}.",
     amounts: "How much at most",
-    counted: "Counted is the larger of bytes sent and received for others. Before a limit is reached, open circuits may end by themselves.",
+    counted:
+      "Counted is the larger of bytes sent and received for others. Before a limit is reached, open circuits may end by themselves.",
     per: { hour: "In an hour", day: "In a day", month: "In a month" },
     unit: "Unit, {period}",
     when: "When",
@@ -253,15 +268,24 @@ export const texts = {
     paint_day: "Paint all of {day}",
     paint_hour: "Paint {hour} on every day",
     marks: { open: "·", off: "×", client: "×", cooperative: "c", dedicated: "d", rate: "½" },
-    legend: { open: "Open, as the mode says", off: "Off", client: "Client", rate: "Slower", cooperative: "Cooperative", dedicated: "Dedicated" },
+    legend: {
+      open: "Open, as the mode says",
+      off: "Off",
+      client: "Client",
+      rate: "Slower",
+      cooperative: "Cooperative",
+      dedicated: "Dedicated",
+    },
   },
   relays: {
     title: "Relays I use",
     about: "Others reach you through relays, and you reach them. Here is which ones, and why.",
     in_use: "In use",
     others: "Others it knows",
-    none_in_use: "No relay holds a reservation for you now. One is looked for when a program of yours wants to be reached.",
-    none_known: "No other relay is known yet. They are looked for on the local network, in the DHT and among those in discovery.bootstrap.",
+    none_in_use:
+      "No relay holds a reservation for you now. One is looked for when a program of yours wants to be reached.",
+    none_known:
+      "No other relay is known yet. They are looked for on the local network, in the DHT and among those in discovery.bootstrap.",
     more: { one: "and 1 more", other: "and {n} more" },
     score: "{score} of 100",
     sources: { mdns: "local network", dht: "DHT", bootstrap: "bootstrap list", cache: "known from before" },
@@ -271,7 +295,12 @@ export const texts = {
     reachable: "Others reach this relay from outside",
     unreachable: "Others do not reach this relay from outside",
     unknown: "Not known yet whether others reach this relay",
-    origins: { announced: "named by you", own: "this machine's", mapped: "forwarded by the router", observed: "seen by others" },
+    origins: {
+      announced: "named by you",
+      own: "this machine's",
+      mapped: "forwarded by the router",
+      observed: "seen by others",
+    },
     reached: "reached",
     not_reached: "not reached",
     not_said: "nobody could say",
@@ -299,11 +328,14 @@ export const texts = {
     ip_relay:
       "A relay is public: while yours relays, anyone can see that your IP address runs a towpath relay. What passes through is encrypted, so neither you nor anyone else can read it, and it starts and ends elsewhere. Your own peer id is not told together with that address; only the relays that you use yourself see both.",
     cap: "How much of your line may it take?",
-    cap_about: "Relaying is never faster than this, and yields to your own traffic. Hourly, daily and monthly limits come on top.",
-    cap_client: "This node relays nothing as a client. If you ever switch relaying on, safe limits for a home line apply.",
+    cap_about:
+      "Relaying is never faster than this, and yields to your own traffic. Hourly, daily and monthly limits come on top.",
+    cap_client:
+      "This node relays nothing as a client. If you ever switch relaying on, safe limits for a home line apply.",
     done: "That is all",
     done_client: "This node works for you alone. You can help whenever you like, on the home page.",
-    done_relay: "Thank you. While this machine runs and can be reached, it helps others to reach each other. An idle relay costs next to nothing.",
+    done_relay:
+      "Thank you. While this machine runs and can be reached, it helps others to reach each other. An idle relay costs next to nothing.",
     done_mode: "Mode",
     done_cap: "Never faster than",
     cap_none: "Relays nothing",
@@ -315,7 +347,8 @@ export const texts = {
   },
   ledger: {
     title: "Ledger",
-    about: "Credits are what this node did for others, less what it used. They fade with time, and let you through first where relays are crowded.",
+    about:
+      "Credits are what this node did for others, less what it used. They fade with time, and let you through first where relays are crowded.",
     earned: "Earned",
     spent: "Spent",
     balance: "Balance",
@@ -360,7 +393,12 @@ export const texts = {
     shown: { one: "1 event", other: "{n} events" },
     nothing_happened: "Nothing happened yet.",
     older: "Show older ones",
-    words: { relay_state: "state", setting_changed: "setting", circuit_refused: "refused", reservation_refused: "refused" },
+    words: {
+      relay_state: "state",
+      setting_changed: "setting",
+      circuit_refused: "refused",
+      reservation_refused: "refused",
+    },
   },
   settings: {
     title: "Settings",
@@ -431,9 +469,23 @@ export const texts = {
         allow: "Only these may use it",
         deny: "These may not use it",
       },
-      credits: { enforce: "When credits count", free_tier: "Free without credits", free_tier_refill: "Free tier fills up by", trust: "Relays this one vouches for" },
-      client: { use_volunteer_relays: "Use relays of volunteers", hide_ip: "Hide my IP address", allow_direct: "Connect directly if all else fails" },
-      discovery: { mdns: "Look on the local network", dht: "Look in towpath's DHT", public_dht: "Serve the public DHT", bootstrap: "Relays to begin with" },
+      credits: {
+        enforce: "When credits count",
+        free_tier: "Free without credits",
+        free_tier_refill: "Free tier fills up by",
+        trust: "Relays this one vouches for",
+      },
+      client: {
+        use_volunteer_relays: "Use relays of volunteers",
+        hide_ip: "Hide my IP address",
+        allow_direct: "Connect directly if all else fails",
+      },
+      discovery: {
+        mdns: "Look on the local network",
+        dht: "Look in towpath's DHT",
+        public_dht: "Serve the public DHT",
+        bootstrap: "Relays to begin with",
+      },
       network: {
         listen: "Listen at",
         announce: "Tell others these addresses",

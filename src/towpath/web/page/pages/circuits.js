@@ -54,9 +54,13 @@ export function mount(element, api) {
 
   function tell() {
     const total = [...moved.values()].reduce((sum, one) => sum + (one.rate ?? 0), 0);
-    const words = t("circuits.summary", { n: circuits.length, count: number(circuits.length) }) + (total > 0 ? `, ${rate(total)}` : "");
+    const words =
+      t("circuits.summary", { n: circuits.length, count: number(circuits.length) }) +
+      (total > 0 ? `, ${rate(total)}` : "");
     say(summary, circuits.length ? words : "");
-    const shown = wanted ? circuits.filter((row) => row.peer.includes(wanted) || (row.target ?? "").includes(wanted)) : circuits;
+    const shown = wanted
+      ? circuits.filter((row) => row.peer.includes(wanted) || (row.target ?? "").includes(wanted))
+      : circuits;
     open.tell(shown);
   }
 
@@ -82,7 +86,12 @@ export function mount(element, api) {
   follow(2);
 
   const events = [];
-  const tellRefusals = () => fill(refusals, events.map((event) => event.id), () => refused(events));
+  const tellRefusals = () =>
+    fill(
+      refusals,
+      events.map((event) => event.id),
+      () => refused(events),
+    );
   const stops = [
     api.watch("/v1/reservations", 3, (rows) => {
       reservations = rows;
@@ -158,7 +167,14 @@ function circuitColumns(api, agents, moved) {
           (row) => `→ ${size(row.bytes_in)}  ← ${size(row.bytes_out)}`,
         ),
     },
-    { key: "age", label: t("circuits.age"), number: true, only: "wide", value: (row) => row.age_s, text: (row) => brief(row.age_s) },
+    {
+      key: "age",
+      label: t("circuits.age"),
+      number: true,
+      only: "wide",
+      value: (row) => row.age_s,
+      text: (row) => brief(row.age_s),
+    },
     { key: "left", label: t("circuits.left"), value: leftOf, only: "wide", text: leftInWords },
     { key: "actions", label: t("circuits.actions"), hidden: true, make: () => rowActions(api) },
   ];
@@ -200,18 +216,32 @@ function rowActions(api) {
   };
   const block = async () => {
     const peer = await whom(row);
-    if (peer && (await attempt(() => api.post("/v1/peers/block", { peer })))) toast(t("circuits.blocked", { peer: shortId(peer) }));
+    if (peer && (await attempt(() => api.post("/v1/peers/block", { peer }))))
+      toast(t("circuits.blocked", { peer: shortId(peer) }));
   };
   return {
     node: h(
       "span",
       { class: "row-actions" },
-      h("button", { class: "button quiet tiny", type: "button", onclick: close }, icon("close"), h("span", null, t("circuits.close")), who),
-      h("button", { class: "button quiet tiny", type: "button", onclick: block }, icon("block"), h("span", null, t("circuits.block")), who.cloneNode()),
+      h(
+        "button",
+        { class: "button quiet tiny", type: "button", onclick: close },
+        icon("close"),
+        h("span", null, t("circuits.close")),
+        who,
+      ),
+      h(
+        "button",
+        { class: "button quiet tiny", type: "button", onclick: block },
+        icon("block"),
+        h("span", null, t("circuits.block")),
+        who.cloneNode(),
+      ),
     ),
     tell(other) {
       row = other;
-      for (const unseen of this.node.querySelectorAll(".unseen")) say(unseen, ` ${t("circuits.number", { id: row.id })}`);
+      for (const unseen of this.node.querySelectorAll(".unseen"))
+        say(unseen, ` ${t("circuits.number", { id: row.id })}`);
     },
   };
 }
@@ -235,7 +265,9 @@ async function whom(row) {
     choice("peer", t("circuits.block_from")),
     row.target ? choice("target", t("circuits.block_to")) : null,
   );
-  return (await ask(t("circuits.block_title"), t("circuits.block_about"), t("circuits.block_yes"), choices)) ? chosen : null;
+  return (await ask(t("circuits.block_title"), t("circuits.block_about"), t("circuits.block_yes"), choices))
+    ? chosen
+    : null;
 }
 
 function reservationColumns(agents) {
@@ -252,7 +284,12 @@ function reservationColumns(agents) {
           (row) => agents.get(other(row)) ?? "",
         ),
     },
-    { key: "direction", label: t("circuits.kind"), value: (row) => row.direction, text: (row) => t(`circuits.${row.direction}`) },
+    {
+      key: "direction",
+      label: t("circuits.kind"),
+      value: (row) => row.direction,
+      text: (row) => t(`circuits.${row.direction}`),
+    },
     {
       key: "since",
       label: t("circuits.since"),
@@ -261,7 +298,13 @@ function reservationColumns(agents) {
       value: (row) => row.since_s ?? null,
       text: (row) => (row.since_s === undefined ? "" : brief(row.since_s)),
     },
-    { key: "expires", label: t("circuits.expires"), number: true, value: (row) => row.expires_in_s, text: (row) => brief(row.expires_in_s) },
+    {
+      key: "expires",
+      label: t("circuits.expires"),
+      number: true,
+      value: (row) => row.expires_in_s,
+      text: (row) => brief(row.expires_in_s),
+    },
   ];
 }
 
@@ -270,6 +313,13 @@ function refused(events) {
   return h(
     "ul",
     { class: "rows", role: "list" },
-    events.map((event) => h("li", { class: "line apart" }, h("span", null, event.sentence), h("span", { class: "muted small figures" }, moment(event.at)))),
+    events.map((event) =>
+      h(
+        "li",
+        { class: "line apart" },
+        h("span", null, event.sentence),
+        h("span", { class: "muted small figures" }, moment(event.at)),
+      ),
+    ),
   );
 }

@@ -58,8 +58,21 @@ function findings(api) {
     const rank = { problem: 0, warning: 1, ok: 2 };
     const sorted = [...rows].sort((a, b) => rank[a.level] - rank[b.level]);
     const mended = sorted.filter((row) => row.level === "ok");
-    fill(list, sorted.filter((row) => row.level !== "ok"), () => sorted.filter((row) => row.level !== "ok").map(finding));
-    fill(well, mended, () => mended.map((row) => h("li", { class: "line" }, h("span", { class: "subject muted" }, capital(row.subject)), h("span", { class: "breaks" }, row.what))));
+    fill(
+      list,
+      sorted.filter((row) => row.level !== "ok"),
+      () => sorted.filter((row) => row.level !== "ok").map(finding),
+    );
+    fill(well, mended, () =>
+      mended.map((row) =>
+        h(
+          "li",
+          { class: "line" },
+          h("span", { class: "subject muted" }, capital(row.subject)),
+          h("span", { class: "breaks" }, row.what),
+        ),
+      ),
+    );
     say(wellName, t("health.well", { n: mended.length }));
     show(rest, mended.length);
     show(list, bad);
@@ -74,7 +87,12 @@ function finding(row) {
   return h(
     "li",
     { class: "stack tight" },
-    h("div", { class: "line" }, h("span", { class: "badge alert" }, t(problem ? "health.problem" : "health.warning")), h("strong", null, capital(row.subject))),
+    h(
+      "div",
+      { class: "line" },
+      h("span", { class: "badge alert" }, t(problem ? "health.problem" : "health.warning")),
+      h("strong", null, capital(row.subject)),
+    ),
     h("p", { class: "breaks" }, capital(row.what)),
     row.advice ? advice(row.advice) : null,
   );
@@ -88,7 +106,12 @@ function advice(text) {
   return h(
     "div",
     { class: "line apart" },
-    h("p", { class: "breaks" }, h("span", { class: "muted" }, `${t("health.to_do")} `), parts.map((part, at) => (at % 2 ? h("code", null, part) : part))),
+    h(
+      "p",
+      { class: "breaks" },
+      h("span", { class: "muted" }, `${t("health.to_do")} `),
+      parts.map((part, at) => (at % 2 ? h("code", null, part) : part)),
+    ),
     commands.length ? h("span", { class: "line" }, commands.map(copy)) : null,
   );
 }
@@ -99,7 +122,12 @@ function copy(command) {
       await navigator.clipboard.writeText(command);
       toast(t("health.copied"));
     });
-  return h("button", { class: "button tiny", type: "button", onclick: act }, t("health.copy"), h("span", { class: "unseen" }, `: ${command}`));
+  return h(
+    "button",
+    { class: "button tiny", type: "button", onclick: act },
+    t("health.copy"),
+    h("span", { class: "unseen" }, `: ${command}`),
+  );
 }
 
 // --- what happened ---------------------------------------------------------------------------------
@@ -149,9 +177,16 @@ function log(api) {
 
   function draw() {
     const belongs = KINDS.find(([word]) => word === kind)[1];
-    const fitting = events.filter((event) => belongs(event.kind) && (!wanted || `${event.kind} ${event.sentence}`.toLocaleLowerCase().includes(wanted)));
+    const fitting = events.filter(
+      (event) =>
+        belongs(event.kind) && (!wanted || `${event.kind} ${event.sentence}`.toLocaleLowerCase().includes(wanted)),
+    );
     const shown = fitting.slice(-most).reverse();
-    fill(list, shown.map((event) => event.id), () => shown.map(entry));
+    fill(
+      list,
+      shown.map((event) => event.id),
+      () => shown.map(entry),
+    );
     show(list, shown.length);
     show(older, fitting.length > shown.length);
     say(summary, events.length ? t("health.shown", { n: fitting.length }) : t("health.nothing_happened"));
@@ -184,8 +219,16 @@ function entry(event) {
   return h(
     "li",
     { class: "event" },
-    h("time", { class: "muted figures nowrap", dateTime: new Date(1000 * event.at).toISOString(), title: full(event.at) }, moment(event.at)),
+    h(
+      "time",
+      { class: "muted figures nowrap", dateTime: new Date(1000 * event.at).toISOString(), title: full(event.at) },
+      moment(event.at),
+    ),
     h("span", { class: "breaks" }, bad ? h("span", { class: "sign" }, icon("warning")) : null, event.sentence),
-    h("span", { class: "muted small" }, known(`health.words.${event.kind}`) ? t(`health.words.${event.kind}`) : event.kind.replaceAll("_", " ")),
+    h(
+      "span",
+      { class: "muted small" },
+      known(`health.words.${event.kind}`) ? t(`health.words.${event.kind}`) : event.kind.replaceAll("_", " "),
+    ),
   );
 }

@@ -69,7 +69,12 @@ function hero(api) {
   const element = h(
     "section",
     { class: "card hero", aria: { labelledby: "state-words" } },
-    h("div", { class: "line apart" }, h("div", { class: "hero-state" }, lamp, h("div", null, words, detail, since)), h("div", null, pauses, goOn)),
+    h(
+      "div",
+      { class: "line apart" },
+      h("div", { class: "hero-state" }, lamp, h("div", null, words, detail, since)),
+      h("div", null, pauses, goOn),
+    ),
   );
   return {
     element,
@@ -140,11 +145,19 @@ function contributed() {
 
 /** The words of a quota: what is left, what was used of how much, and the share that was. */
 export function quotaInWords({ limit, used }) {
-  if (limit === null) return { left: t("shell.unlimited"), of: used ? t("periods.no_limit", { used: size(used) }) : t("periods.nothing"), share: 0 };
+  if (limit === null)
+    return {
+      left: t("shell.unlimited"),
+      of: used ? t("periods.no_limit", { used: size(used) }) : t("periods.nothing"),
+      share: 0,
+    };
   const left = Math.max(0, limit - used);
   return {
     left: left > 0 ? t("periods.left", { left: size(left) }) : t("periods.spent"),
-    of: used > 0 ? `${t("periods.used", { used: size(used), limit: size(limit) })} (${percent(used / limit)})` : t("periods.nothing"),
+    of:
+      used > 0
+        ? `${t("periods.used", { used: size(used), limit: size(limit) })} (${percent(used / limit)})`
+        : t("periods.nothing"),
     share: limit ? used / limit : 1,
   };
 }
@@ -160,13 +173,21 @@ function budget() {
       const limited = status.budget.filter((quota) => quota.limit !== null);
       show(rows, limited.length);
       show(none, !limited.length);
-      fill(rows, limited.map((quota) => quota.period), () =>
-        limited.map(({ period }) => {
-          const bar = meter(t(`periods.${period}`));
-          const left = h("span", { class: "figures" });
-          bars.set(period, { bar, left });
-          return h("div", null, h("div", { class: "line apart" }, h("span", { class: "muted" }, t(`periods.${period}`)), left), bar);
-        }),
+      fill(
+        rows,
+        limited.map((quota) => quota.period),
+        () =>
+          limited.map(({ period }) => {
+            const bar = meter(t(`periods.${period}`));
+            const left = h("span", { class: "figures" });
+            bars.set(period, { bar, left });
+            return h(
+              "div",
+              null,
+              h("div", { class: "line apart" }, h("span", { class: "muted" }, t(`periods.${period}`)), left),
+              bar,
+            );
+          }),
       );
       for (const quota of limited) {
         const words = quotaInWords(quota);
@@ -192,11 +213,26 @@ function standing() {
       const parts = (status.reputation_parts ?? []).map(capital);
       fill(reputation, [status.reputation, status.stars, status.mode, parts], () => {
         if (status.reputation === null) {
-          return h("p", { class: "empty" }, t(status.mode === "client" ? "home.reputation_off" : "home.reputation_none"));
+          return h(
+            "p",
+            { class: "empty" },
+            t(status.mode === "client" ? "home.reputation_off" : "home.reputation_none"),
+          );
         }
         return [
-          h("div", { class: "line" }, stars(status.stars ?? status.reputation / 20), h("span", { class: "big" }, t("home.reputation_of", { reputation: number(status.reputation) }))),
-          parts.length ? h("ul", { class: "muted", role: "list" }, parts.map((part) => h("li", null, part))) : null,
+          h(
+            "div",
+            { class: "line" },
+            stars(status.stars ?? status.reputation / 20),
+            h("span", { class: "big" }, t("home.reputation_of", { reputation: number(status.reputation) })),
+          ),
+          parts.length
+            ? h(
+                "ul",
+                { class: "muted", role: "list" },
+                parts.map((part) => h("li", null, part)),
+              )
+            : null,
         ];
       });
       const { earned, spent, balance } = status.credits;
@@ -211,7 +247,9 @@ function standing() {
         list.tell("spent", credits(spent));
         list.tell("balance", balance ? credits(balance) : t("home.credits_even"));
         return [
-          earned || spent ? [list, h("p", { class: "small muted" }, t("home.credit_is"))] : h("p", { class: "empty" }, t("home.credits_none")),
+          earned || spent
+            ? [list, h("p", { class: "small muted" }, t("home.credit_is"))]
+            : h("p", { class: "empty" }, t("home.credits_none")),
           h("p", null, `${capital(priority)}.`),
         ];
       });
@@ -221,7 +259,9 @@ function standing() {
 
 /** Credits, of which each stands for a mebibyte. */
 function credits(amount) {
-  return amount ? t("home.credits_amount", { n: amount, amount: number(amount, Math.abs(amount) < 10 ? 1 : 0) }) : t("shell.nothing_yet");
+  return amount
+    ? t("home.credits_amount", { n: amount, amount: number(amount, Math.abs(amount) < 10 ? 1 : 0) })
+    : t("shell.nothing_yet");
 }
 
 // --- as a client ---------------------------------------------------------------------------------
@@ -247,7 +287,13 @@ function ownConnections() {
       fill(missing, client.ip_hidden_missing, () => client.ip_hidden_missing.map((one) => h("li", null, one)));
       show(missing, !client.ip_hidden && client.ip_hidden_missing.length);
       const found = client.connected_via.map((id) => relays.find((relay) => relay.relay_id === id) ?? { relay_id: id });
-      const shown = found.map((relay) => [relay.relay_id, relay.name, relay.stars, relay.latency_ms && Math.round(relay.latency_ms / 5), relay.state]);
+      const shown = found.map((relay) => [
+        relay.relay_id,
+        relay.name,
+        relay.stars,
+        relay.latency_ms && Math.round(relay.latency_ms / 5),
+        relay.state,
+      ]);
       fill(via, shown, () =>
         found.length
           ? h("ul", { class: "rows", role: "list" }, found.map(relayLine))
@@ -259,12 +305,19 @@ function ownConnections() {
 }
 
 function relayLine(relay) {
-  const latency = relay.latency_ms ? t("relay.latency", { latency: milliseconds(relay.latency_ms) }) : t("relay.unmeasured");
+  const latency = relay.latency_ms
+    ? t("relay.latency", { latency: milliseconds(relay.latency_ms) })
+    : t("relay.unmeasured");
   const state = relay.state && known(`relay.${relay.state}`) ? t(`relay.${relay.state}`) : "";
   return h(
     "li",
     { class: "line apart" },
-    h("span", { class: "line" }, h("span", { class: "mono", title: relay.relay_id }, relay.name || shortId(relay.relay_id)), state ? h("span", { class: `badge ${relay.state === "active" ? "good" : ""}` }, state) : null),
+    h(
+      "span",
+      { class: "line" },
+      h("span", { class: "mono", title: relay.relay_id }, relay.name || shortId(relay.relay_id)),
+      state ? h("span", { class: `badge ${relay.state === "active" ? "good" : ""}` }, state) : null,
+    ),
     h("span", { class: "line muted small figures" }, relay.stars ? stars(relay.stars) : null, latency),
   );
 }

@@ -41,10 +41,14 @@ export function mount(element, api) {
     const fitting = wanted ? rows.filter((row) => row.peer.includes(wanted)) : rows;
     const shown = fitting.slice(0, MOST);
     // Rows that are there stay: one that is open stays open.
-    fill(list, shown.map((row) => [row.peer, row.earned, row.spent, row.carried, row.accepted]), () => {
-      const before = new Map([...list.children].map((item) => [item.dataset.peer, item]));
-      return shown.map((row) => refreshed(before.get(row.peer), row, api));
-    });
+    fill(
+      list,
+      shown.map((row) => [row.peer, row.earned, row.spent, row.carried, row.accepted]),
+      () => {
+        const before = new Map([...list.children].map((item) => [item.dataset.peer, item]));
+        return shown.map((row) => refreshed(before.get(row.peer), row, api));
+      },
+    );
     show(list, shown.length);
     show(none, !shown.length);
     say(none, t(rows.length ? "ledger.not_found" : "ledger.none"));
@@ -78,14 +82,25 @@ function refreshed(before, row, api) {
   const balance = h("span", { class: "figures muted small" });
   const refused = h("span", { class: "badge alert", hidden: true }, t("ledger.refused"));
   const beneath = h("div", { class: "stack tight" });
-  const box = h("details", { ontoggle: () => box.open && explain() }, h("summary", null, t("ledger.why"), h("span", { class: "unseen" }, `: ${row.peer}`)), beneath);
+  const box = h(
+    "details",
+    { ontoggle: () => box.open && explain() },
+    h("summary", null, t("ledger.why"), h("span", { class: "unseen" }, `: ${row.peer}`)),
+    beneath,
+  );
   const item = h(
     "li",
     { class: "stack tight", data: { peer: row.peer } },
     h(
       "div",
       { class: "line apart" },
-      h("span", { class: "line" }, h("strong", { class: "mono", title: row.peer }, row.kind === "network" ? row.peer : shortId(row.peer)), h("span", { class: "badge" }, t(`ledger.kinds.${row.kind}`)), refused),
+      h(
+        "span",
+        { class: "line" },
+        h("strong", { class: "mono", title: row.peer }, row.kind === "network" ? row.peer : shortId(row.peer)),
+        h("span", { class: "badge" }, t(`ledger.kinds.${row.kind}`)),
+        refused,
+      ),
       balance,
     ),
     box,
@@ -97,7 +112,8 @@ function refreshed(before, row, api) {
     });
   item.tell = (now) => {
     const parts = [t("ledger.carried", { size: size(now.carried) })];
-    if (now.kind === "account") parts.push(t("ledger.of_peer", { earned: number(now.earned, 2), spent: number(now.spent, 2) }));
+    if (now.kind === "account")
+      parts.push(t("ledger.of_peer", { earned: number(now.earned, 2), spent: number(now.spent, 2) }));
     if (now.free_left !== null) parts.push(t("ledger.free_left", { size: size(now.free_left) }));
     say(balance, parts.join(" · "));
     show(refused, !now.accepted);

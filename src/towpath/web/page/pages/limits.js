@@ -60,7 +60,10 @@ function speed(apply) {
       cap.inForce(limit);
       const used = Math.max(received, sent);
       const speedNow = used > 0 ? rate(used) : t("limits.nothing_now");
-      const words = limit === null ? t("limits.no_limit_now", { used: speedNow }) : t("limits.limit_now", { used: speedNow, limit: rate(limit), why });
+      const words =
+        limit === null
+          ? t("limits.no_limit_now", { used: speedNow })
+          : t("limits.limit_now", { used: speedNow, limit: rate(limit), why });
       bar.tell(limit ? used / limit : 0, words);
       show(bar, limit !== null);
       say(now, words);
@@ -75,7 +78,11 @@ function amounts(apply) {
   const element = card(
     t("limits.amounts"),
     { foot: h("p", { class: "small muted" }, t("limits.counted")) },
-    h("div", { class: "rows" }, rows.map((row) => row.element)),
+    h(
+      "div",
+      { class: "rows" },
+      rows.map((row) => row.element),
+    ),
   );
   return {
     element,
@@ -92,8 +99,24 @@ function amount(period, apply) {
   const key = `relay.max_bandwidth_per_${period}`;
   const id = freshId("amount");
   const wrong = h("p", { class: "wrong", id: `${id}-wrong`, hidden: true, role: "alert" });
-  const field = h("input", { class: "field short figures", type: "text", inputMode: "decimal", id, autocomplete: "off", onchange: () => save(), aria: { describedby: `${id}-wrong` } });
-  const unit = h("select", { class: "field", aria: { label: t("limits.unit", { period: t(`limits.per.${period}`) }) }, onchange: () => save() }, ["MB", "GB"].map((one) => h("option", { value: one }, one)));
+  const field = h("input", {
+    class: "field short figures",
+    type: "text",
+    inputMode: "decimal",
+    id,
+    autocomplete: "off",
+    onchange: () => save(),
+    aria: { describedby: `${id}-wrong` },
+  });
+  const unit = h(
+    "select",
+    {
+      class: "field",
+      aria: { label: t("limits.unit", { period: t(`limits.per.${period}`) }) },
+      onchange: () => save(),
+    },
+    ["MB", "GB"].map((one) => h("option", { value: one }, one)),
+  );
   const none = h("input", { type: "checkbox", id: `${id}-none`, onchange: () => save() });
   const bar = meter(t(`limits.per.${period}`));
   const left = h("span", { class: "figures" });
@@ -126,7 +149,13 @@ function amount(period, apply) {
         "div",
         { class: "line apart" },
         h("label", { class: "label", htmlFor: id }, t(`limits.per.${period}`)),
-        h("span", { class: "line" }, field, unit, h("label", { class: "line check", htmlFor: `${id}-none` }, none, t("shell.unlimited"))),
+        h(
+          "span",
+          { class: "line" },
+          field,
+          unit,
+          h("label", { class: "line check", htmlFor: `${id}-none` }, none, t("shell.unlimited")),
+        ),
       ),
       bar,
       h("div", { class: "line apart" }, left, resets),
@@ -140,7 +169,8 @@ function amount(period, apply) {
       none.checked = value === "unlimited";
       const bytes = readSize(value);
       if (bytes !== null) last = splitSize(bytes);
-      if (![...unit.options].some((option) => option.value === last[1])) unit.append(h("option", { value: last[1] }, last[1]));
+      if (![...unit.options].some((option) => option.value === last[1]))
+        unit.append(h("option", { value: last[1] }, last[1]));
       [field.value, unit.value] = last;
       field.disabled = unit.disabled = none.checked;
     },
@@ -149,7 +179,10 @@ function amount(period, apply) {
       bar.tell(words.share, words.of);
       show(bar, quota.limit !== null);
       say(left, quota.limit === null ? words.of : `${words.left}, ${words.of}`);
-      say(resets, quota.resets_at ? t("periods.resets", { moment: moment(60 * Math.round(quota.resets_at / 60)) }) : "");
+      say(
+        resets,
+        quota.resets_at ? t("periods.resets", { moment: moment(60 * Math.round(quota.resets_at / 60)) }) : "",
+      );
     },
   };
 }
@@ -160,13 +193,24 @@ function occasions(apply) {
   const switches = new Map(
     WHEN.map((key) => {
       const word = key.split(".")[1];
-      return [key, toggle(t(`limits.${word}`), t(`limits.${word}_about`), false, async (on) => {
-        if (!(await apply({ [key]: on }))) switches.get(key).turn(!on);
-      })];
+      return [
+        key,
+        toggle(t(`limits.${word}`), t(`limits.${word}_about`), false, async (on) => {
+          if (!(await apply({ [key]: on }))) switches.get(key).turn(!on);
+        }),
+      ];
     }),
   );
   return {
-    element: card(t("limits.when"), {}, h("div", { class: "rows" }, [...switches.values()].map((one) => h("div", null, one)))),
+    element: card(
+      t("limits.when"),
+      {},
+      h(
+        "div",
+        { class: "rows" },
+        [...switches.values()].map((one) => h("div", null, one)),
+      ),
+    ),
     settings(settings) {
       for (const [key, one] of switches) one.turn(settings[key].value);
     },
@@ -186,7 +230,9 @@ function week(apply) {
   const speeds = h(
     "select",
     { class: "field", id, onchange: () => (slow = Number(speeds.value)) },
-    [100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 12_500_000].map((one) => h("option", { value: one, selected: one === slow }, rate(one))),
+    [100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 12_500_000].map((one) =>
+      h("option", { value: one, selected: one === slow }, rate(one)),
+    ),
   );
   const slower = h("span", { class: "line", hidden: true }, h("label", { htmlFor: id }, t("week.at_most")), speeds);
   const brushes = segments(
@@ -198,7 +244,12 @@ function week(apply) {
       show(slower, kind === "rate");
     },
   );
-  const clear = h("button", { class: "button", type: "button", onclick: () => apply({ "relay.schedule": "open" }) }, icon("undo"), t("week.clear"));
+  const clear = h(
+    "button",
+    { class: "button", type: "button", onclick: () => apply({ "relay.schedule": "open" }) },
+    icon("undo"),
+    t("week.clear"),
+  );
   const now = h("p", { class: "muted figures" });
   const legend = h("div", { class: "keys week" });
   return {
@@ -216,7 +267,16 @@ function week(apply) {
       const hours = readWeek(value);
       grid.tell(hours);
       const kinds = [...new Set(["open", "off", "rate", ...hours.map(kindOf)])];
-      fill(legend, kinds, () => kinds.map((one) => h("span", { class: "line" }, h("span", { class: "swatch slot", data: { kind: one }, aria: { hidden: "true" } }, t(`week.marks.${one}`)), t(`week.legend.${one}`))));
+      fill(legend, kinds, () =>
+        kinds.map((one) =>
+          h(
+            "span",
+            { class: "line" },
+            h("span", { class: "swatch slot", data: { kind: one }, aria: { hidden: "true" } }, t(`week.marks.${one}`)),
+            t(`week.legend.${one}`),
+          ),
+        ),
+      );
       const date = new Date();
       say(now, t("week.now", { slot: slotInWords(hours[24 * ((date.getDay() + 6) % 7) + date.getHours()]) }));
 

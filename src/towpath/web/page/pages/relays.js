@@ -39,7 +39,17 @@ export function mount(element, api) {
 }
 
 /** What of a relay is shown: rows are made anew only when that changed. */
-const shape = (row) => [row.relay_id, row.name, row.state, row.source, row.stars, row.score, row.load, row.latency_ms && Math.round(row.latency_ms), row.reasons];
+const shape = (row) => [
+  row.relay_id,
+  row.name,
+  row.state,
+  row.source,
+  row.stars,
+  row.score,
+  row.load,
+  row.latency_ms && Math.round(row.latency_ms),
+  row.reasons,
+];
 
 function list(rows, none) {
   if (!rows.length) return h("p", { class: "empty" }, none);
@@ -63,7 +73,13 @@ function relay(row) {
     h(
       "div",
       { class: "line apart" },
-      h("span", { class: "line" }, h("strong", { class: "mono", title: row.relay_id }, row.name || shortId(row.relay_id)), h("span", { class: `badge ${badge}` }, state), row.stars === null ? null : stars(row.stars)),
+      h(
+        "span",
+        { class: "line" },
+        h("strong", { class: "mono", title: row.relay_id }, row.name || shortId(row.relay_id)),
+        h("span", { class: `badge ${badge}` }, state),
+        row.stars === null ? null : stars(row.stars),
+      ),
       h("span", { class: "muted small figures" }, figures.join(" · ")),
     ),
     row.reasons.length ? h("p", { class: "muted reasons" }, `${capital(row.reasons.join("; "))}.`) : null,
@@ -119,7 +135,11 @@ function addresses({ addresses: rows, port_mapping: mapping }) {
               "li",
               null,
               h("div", { class: "mono breaks" }, row.address),
-              h("div", { class: "muted" }, `${t(`relays.origins.${row.origin}`)}: ${t(row.reached === null ? "relays.not_said" : row.reached ? "relays.reached" : "relays.not_reached")}`),
+              h(
+                "div",
+                { class: "muted" },
+                `${t(`relays.origins.${row.origin}`)}: ${t(row.reached === null ? "relays.not_said" : row.reached ? "relays.reached" : "relays.not_reached")}`,
+              ),
             ),
           ),
         )
@@ -147,8 +167,14 @@ function discovery() {
       if (!found) return;
       list.tell("known", found.relays_known ? number(found.relays_known) : t("shell.none_yet"));
       list.tell("dht", found.dht ? t("relays.dht_servers", { n: found.dht_servers }) : t("relays.dht_not"));
-      list.tell("advertised", mode === "client" ? t("relays.advertised_not") : t(found.advertised ? "shell.yes" : "shell.no"));
-      list.tell("bootstrap", client.bootstrap_share === null ? t("shell.no_measurement") : percent(client.bootstrap_share));
+      list.tell(
+        "advertised",
+        mode === "client" ? t("relays.advertised_not") : t(found.advertised ? "shell.yes" : "shell.no"),
+      );
+      list.tell(
+        "bootstrap",
+        client.bootstrap_share === null ? t("shell.no_measurement") : percent(client.bootstrap_share),
+      );
       say(failed, found.advertising_failed ? t("relays.advertising_failed", { why: found.advertising_failed }) : "");
       show(failed, found.advertising_failed);
     },

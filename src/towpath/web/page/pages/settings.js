@@ -35,7 +35,11 @@ export function mount(element, api) {
   });
   show(waiting, false);
   element.append(
-    pageHead(title, t("settings.about"), h("div", { class: "line" }, h("label", { class: "line check" }, only, t("settings.changed_only")), search)),
+    pageHead(
+      title,
+      t("settings.about"),
+      h("div", { class: "line" }, h("label", { class: "line check" }, only, t("settings.changed_only")), search),
+    ),
     waiting,
     nothing,
     place,
@@ -53,7 +57,9 @@ export function mount(element, api) {
     const section = key.split(".")[0];
     if (!groups.has(section)) {
       const list = h("div", { class: "rows" });
-      const about = known(`settings.groups.${section}_about`) ? h("p", { class: "muted" }, t(`settings.groups.${section}_about`)) : null;
+      const about = known(`settings.groups.${section}_about`)
+        ? h("p", { class: "muted" }, t(`settings.groups.${section}_about`))
+        : null;
       const name = known(`settings.groups.${section}`) ? t(`settings.groups.${section}`) : capital(section);
       const box = card(name, {}, about, list);
       groups.set(section, { box, list, rows: [] });
@@ -102,7 +108,13 @@ function line(key, first, save) {
   const name = nameOf(key);
   const wrong = h("p", { class: "wrong", id: `${id}-wrong`, role: "alert", hidden: true });
   const standing = h("span", { class: "breaks" });
-  const reset = h("button", { class: "button tiny", type: "button", onclick: () => keep(null) }, icon("undo"), t("settings.reset"), h("span", { class: "unseen" }, `: ${name}`));
+  const reset = h(
+    "button",
+    { class: "button tiny", type: "button", onclick: () => keep(null) },
+    icon("undo"),
+    t("settings.reset"),
+    h("span", { class: "unseen" }, `: ${name}`),
+  );
   let setting = first;
   const control = controlOf(first, { id, name, keep, describedby: `${id}-about ${id}-wrong` });
   const badges = h("span", { class: "line" });
@@ -112,7 +124,16 @@ function line(key, first, save) {
     h(
       "div",
       { class: "stack tight" },
-      h("div", { class: "line" }, h(control.labelled ? "span" : "label", { class: "label", id: `${id}-name`, htmlFor: control.labelled ? null : id }, name), badges),
+      h(
+        "div",
+        { class: "line" },
+        h(
+          control.labelled ? "span" : "label",
+          { class: "label", id: `${id}-name`, htmlFor: control.labelled ? null : id },
+          name,
+        ),
+        badges,
+      ),
       h("p", { class: "muted small", id: `${id}-about` }, first.meaning.replaceAll("`", "")),
       h("p", { class: "small muted" }, h("code", null, key), " · ", standing),
     ),
@@ -173,7 +194,13 @@ function controlOf(setting, how) {
 }
 
 function switchOf({ id, name, keep, describedby }) {
-  const input = h("input", { type: "checkbox", role: "switch", id, aria: { label: name, describedby }, onchange: () => keep(input.checked) });
+  const input = h("input", {
+    type: "checkbox",
+    role: "switch",
+    id,
+    aria: { label: name, describedby },
+    onchange: () => keep(input.checked),
+  });
   return {
     element: h("div", { class: "switch alone" }, input),
     input,
@@ -201,7 +228,11 @@ function choiceOf({ words }, { id, keep, describedby }) {
 }
 
 function linkOf({ id }) {
-  const input = h("a", { class: "button", href: "#/limits", id, aria: { labelledby: `${id}-name ${id}` } }, t("settings.schedule"));
+  const input = h(
+    "a",
+    { class: "button", href: "#/limits", id, aria: { labelledby: `${id}-name ${id}` } },
+    t("settings.schedule"),
+  );
   return { element: input, input, labelled: true, tell() {} };
 }
 
@@ -209,7 +240,11 @@ function textOf({ kind, allowed, words }, { id, keep, describedby }) {
   const list = kind === "list";
   const read = () => {
     const text = input.value.trim();
-    if (list) return text.split(/[\n,]/).map((part) => part.trim()).filter(Boolean);
+    if (list)
+      return text
+        .split(/[\n,]/)
+        .map((part) => part.trim())
+        .filter(Boolean);
     return kind === "count" && /^\d{1,15}$/.test(text) ? Number(text) : text;
   };
   let shown = null;
@@ -229,7 +264,12 @@ function textOf({ kind, allowed, words }, { id, keep, describedby }) {
     onchange: changed,
   });
   return {
-    element: h("div", { class: "stack tight" }, input, h("p", { class: "small muted", id: hint }, capital(hintOf(kind, words, allowed)))),
+    element: h(
+      "div",
+      { class: "stack tight" },
+      input,
+      h("p", { class: "small muted", id: hint }, capital(hintOf(kind, words, allowed))),
+    ),
     input,
     tell(value) {
       shown = value;

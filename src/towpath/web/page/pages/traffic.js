@@ -60,7 +60,12 @@ export function mount(element, api) {
       "div",
       { class: "with-side" },
       card(t("traffic.over_time"), { right: choice }, keys, picture, table),
-      h("div", { class: "stack" }, card(t("traffic.now"), {}, now, why), card(t("traffic.totals"), {}, windowTitle, inWindow, h("h3", null, t("traffic.ever")), ever)),
+      h(
+        "div",
+        { class: "stack" },
+        card(t("traffic.now"), {}, now, why),
+        card(t("traffic.totals"), {}, windowTitle, inWindow, h("h3", null, t("traffic.ever")), ever),
+      ),
     ),
   );
 
@@ -68,7 +73,13 @@ export function mount(element, api) {
     if (shown === "live") return live;
     return rows.map((row) => {
       const per = (key) => (row[key] === undefined ? undefined : row[key] / Math.max(1, row.seconds));
-      return { at: row.at, sent: per("sent"), received: per("received"), own_sent: per("own_sent"), own_received: per("own_received") };
+      return {
+        at: row.at,
+        sent: per("sent"),
+        received: per("received"),
+        own_sent: per("own_sent"),
+        own_received: per("own_received"),
+      };
     });
   }
 
@@ -96,7 +107,9 @@ export function mount(element, api) {
 
   function budgetInWords(line) {
     const quota = QUOTAS[shown];
-    return quota ? t(`traffic.budget_${quota}`, { limit: size(line * SPANS[shown]) }) : t("traffic.budget_rate", { limit: rate(line) });
+    return quota
+      ? t(`traffic.budget_${quota}`, { limit: size(line * SPANS[shown]) })
+      : t("traffic.budget_rate", { limit: rate(line) });
   }
 
   function tellTotals() {
@@ -107,9 +120,18 @@ export function mount(element, api) {
     say(windowTitle, t(`traffic.in.${shown}`));
     inWindow.tell("sent", some(sum("sent")));
     inWindow.tell("received", some(sum("received")));
-    inWindow.tell("own", rows[0]?.own_sent === undefined ? t("traffic.unknown") : some(sum("own_sent") + sum("own_received")));
+    inWindow.tell(
+      "own",
+      rows[0]?.own_sent === undefined ? t("traffic.unknown") : some(sum("own_sent") + sum("own_received")),
+    );
     inWindow.tell("circuits", sum("circuits") > 0 ? number(sum("circuits")) : t("traffic.nobody"));
-    picture.describe(t("traffic.described", { window: t(`traffic.windows.${shown}`), sent: some(sum("sent")), received: some(sum("received")) }));
+    picture.describe(
+      t("traffic.described", {
+        window: t(`traffic.windows.${shown}`),
+        sent: some(sum("sent")),
+        received: some(sum("received")),
+      }),
+    );
   }
 
   function tellNow() {
@@ -143,17 +165,21 @@ export function mount(element, api) {
   let stop = () => {};
   function follow() {
     stop();
-    stop = shown === "live" ? () => {} : api.watch(`/v1/traffic?window=${shown}`, EVERY[shown], (value) => {
-      rows = value;
-      tell();
-    });
+    stop =
+      shown === "live"
+        ? () => {}
+        : api.watch(`/v1/traffic?window=${shown}`, EVERY[shown], (value) => {
+            rows = value;
+            tell();
+          });
   }
   const stops = [
     api.watch("/v1/limits", 1, (value) => {
       limits = value;
       const { received, sent, own_received: ownReceived, own_sent: ownSent } = value.rate;
       const at = Date.now() / 1000;
-      if (!live.length || at - live.at(-1).at > 0.5) live.push({ at, received, sent, own_received: ownReceived, own_sent: ownSent });
+      if (!live.length || at - live.at(-1).at > 0.5)
+        live.push({ at, received, sent, own_received: ownReceived, own_sent: ownSent });
       live.splice(0, live.length - KEPT);
       tellNow();
       if (shown === "live") tell();
@@ -183,14 +209,32 @@ function figures(points, span) {
     h(
       "table",
       { class: "table-plain" },
-      h("thead", null, h("tr", null, [t("traffic.when"), t("traffic.sent"), t("traffic.received"), t("traffic.own")].map((word, at) => h("th", { scope: "col", class: at ? "number" : "" }, word)))),
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          [t("traffic.when"), t("traffic.sent"), t("traffic.received"), t("traffic.own")].map((word, at) =>
+            h("th", { scope: "col", class: at ? "number" : "" }, word),
+          ),
+        ),
+      ),
       h(
         "tbody",
         null,
         shown.map((point) => {
           const some = (value) => (value > 0 ? rate(value) : "–");
-          const own = point.own_sent === undefined ? t("traffic.unknown") : some((point.own_sent ?? 0) + (point.own_received ?? 0));
-          return h("tr", null, h("td", { title: full(point.at) }, SPANS[span] > 600 ? moment(point.at) : clock(point.at)), [some(point.sent), some(point.received), own].map((text) => h("td", { class: "number" }, text)));
+          const own =
+            point.own_sent === undefined
+              ? t("traffic.unknown")
+              : some((point.own_sent ?? 0) + (point.own_received ?? 0));
+          return h(
+            "tr",
+            null,
+            h("td", { title: full(point.at) }, SPANS[span] > 600 ? moment(point.at) : clock(point.at)),
+            [some(point.sent), some(point.received), own].map((text) => h("td", { class: "number" }, text)),
+          );
         }),
       ),
     ),

@@ -56,7 +56,11 @@ export function mount(element, api) {
   const titles = [t("welcome.mode"), t("welcome.cap"), t("welcome.done")];
   const heading = h("h2", { tabIndex: -1 });
   const number = h("p", { class: "small muted figures" });
-  const dots = h("div", { class: "dots", aria: { hidden: "true" } }, Array.from({ length: STEPS }, () => h("span", null)));
+  const dots = h(
+    "div",
+    { class: "dots", aria: { hidden: "true" } },
+    Array.from({ length: STEPS }, () => h("span", null)),
+  );
   const bodies = [choose, limit, done];
   const back = h("button", { class: "button", type: "button", onclick: () => go(step - 1) }, t("welcome.back"));
   const next = h("button", { class: "button first", type: "button", onclick: () => forward() });
@@ -99,7 +103,16 @@ export function mount(element, api) {
       localStorage.setItem("towpath.welcomed", "1");
       say(thanks, t(mode === "client" ? "welcome.done_client" : "welcome.done_relay"));
       summary.tell("mode", t(`modes.${mode}`));
-      summary.tell("cap", mode === "client" ? t("welcome.cap_none") : cap === "auto" ? t("cap.auto_words") : cap === "unlimited" ? t("shell.unlimited") : rate(readRate(cap)));
+      summary.tell(
+        "cap",
+        mode === "client"
+          ? t("welcome.cap_none")
+          : cap === "auto"
+            ? t("cap.auto_words")
+            : cap === "unlimited"
+              ? t("shell.unlimited")
+              : rate(readRate(cap)),
+      );
       go(2);
     } else {
       leave();

@@ -46,8 +46,20 @@ export function capSlider(save) {
     oninput: () => told(rateAt(Number(slider.value))),
     onchange: () => keep(valueAt(Number(slider.value))),
   });
-  const auto = toggle(t("cap.auto"), t("cap.auto_about"), false, (on) => keep(on ? AUTO : valueAt(Number(slider.value))));
-  const manual = h("div", null, slider, h("div", { class: "line apart small muted figures", aria: { hidden: "true" } }, h("span", null, rate(LEAST)), h("span", null, t("shell.unlimited"))));
+  const auto = toggle(t("cap.auto"), t("cap.auto_about"), false, (on) =>
+    keep(on ? AUTO : valueAt(Number(slider.value))),
+  );
+  const manual = h(
+    "div",
+    null,
+    slider,
+    h(
+      "div",
+      { class: "line apart small muted figures", aria: { hidden: "true" } },
+      h("span", null, rate(LEAST)),
+      h("span", null, t("shell.unlimited")),
+    ),
+  );
   const element = h("div", { class: "stack" }, words, manual, auto);
 
   const valueAt = (place) => (place >= STEPS ? UNLIMITED : writeRate(rateAt(place)));
@@ -69,7 +81,8 @@ export function capSlider(save) {
     auto.turn(value === AUTO);
     show(manual, value !== AUTO);
     const own = value === UNLIMITED ? null : value === AUTO ? automatic : readRate(value);
-    if (document.activeElement !== slider || value === AUTO) slider.value = placeOf(own ?? (value === UNLIMITED ? null : 250_000));
+    if (document.activeElement !== slider || value === AUTO)
+      slider.value = placeOf(own ?? (value === UNLIMITED ? null : 250_000));
     if (value === AUTO && own === null) say(words, t("cap.auto_words"));
     else told(own);
   }

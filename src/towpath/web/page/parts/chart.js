@@ -45,7 +45,14 @@ export function chart() {
     const grid = { stroke: colour("--line"), width: 1 };
     const font = `12px ${getComputedStyle(document.body).fontFamily}`;
     const paths = stepped ? uPlot.paths.stepped({ align: 1 }) : uPlot.paths.linear();
-    const area = (alpha) => ({ stroke: accent, width: 1.6, fill: soft(accent, alpha), paths, points: { show: false }, fillTo: () => 0 });
+    const area = (alpha) => ({
+      stroke: accent,
+      width: 1.6,
+      fill: soft(accent, alpha),
+      paths,
+      points: { show: false },
+      fillTo: () => 0,
+    });
     const line = { stroke: other, width: 1.6, paths, points: { show: false } };
     const axis = { stroke: colour("--muted"), font, grid, ticks: { show: false }, border: { show: false } };
     return new uPlot(
@@ -55,10 +62,17 @@ export function chart() {
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
         padding: [8, 4, 0, 0],
-        scales: { x: { time: true, range: (_, __, max) => [max - span, max] }, y: { range: (self) => [-self.top, self.top] } },
+        scales: {
+          x: { time: true, range: (_, __, max) => [max - span, max] },
+          y: { range: (self) => [-self.top, self.top] },
+        },
         axes: [
           { ...axis, space: 84, size: 32, values: (_, splits) => splits.map((at) => tick(at, span)) },
-          { ...axis, size: canvas.clientWidth < 480 ? 62 : 78, values: (_, splits) => splits.map((value) => (value === 0 ? "" : rate(Math.abs(value)))) },
+          {
+            ...axis,
+            size: canvas.clientWidth < 480 ? 62 : 78,
+            values: (_, splits) => splits.map((value) => (value === 0 ? "" : rate(Math.abs(value)))),
+          },
         ],
         series: [{}, area(0.28), area(0.14), ...(own ? [line, line] : [])],
         hooks: {
@@ -93,9 +107,19 @@ export function chart() {
       return;
     }
     const values = SERIES.map((_, index) => Math.abs(data[index + 1]?.[at] ?? 0));
-    const when = options.span > 86400 ? full(data[0][at]) : options.span > 600 ? moment(data[0][at]) : clock(data[0][at]);
+    const when =
+      options.span > 86400 ? full(data[0][at]) : options.span > 600 ? moment(data[0][at]) : clock(data[0][at]);
     const key = data.length > 3 ? "traffic.readout_own" : "traffic.readout";
-    say(readout, t(key, { when, sent: rate(values[0]), received: rate(values[1]), own_sent: rate(values[2]), own_received: rate(values[3]) }));
+    say(
+      readout,
+      t(key, {
+        when,
+        sent: rate(values[0]),
+        received: rate(values[1]),
+        own_sent: rate(values[2]),
+        own_received: rate(values[3]),
+      }),
+    );
   }
 
   function destroy() {

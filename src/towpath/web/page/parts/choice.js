@@ -11,7 +11,13 @@ export function segments(label, choices, value, onchange) {
   const inputs = new Map();
   const group = h("div", { class: "segments", role: "radiogroup", aria: { label } });
   for (const [one, word] of choices) {
-    const input = h("input", { type: "radio", name, value: one, checked: one === value, onchange: () => onchange(one) });
+    const input = h("input", {
+      type: "radio",
+      name,
+      value: one,
+      checked: one === value,
+      onchange: () => onchange(one),
+    });
     inputs.set(one, input);
     group.append(h("label", { class: "segment" }, input, h("span", null, word)));
   }
@@ -28,9 +34,24 @@ export function options(label, choices, value, onchange) {
   const group = h("div", { class: "options", role: "radiogroup", aria: { label } });
   for (const [one, title, sentence] of choices) {
     const about = freshId("about");
-    const input = h("input", { type: "radio", name, value: one, checked: one === value, aria: { describedby: about }, onchange: () => onchange(one) });
+    const input = h("input", {
+      type: "radio",
+      name,
+      value: one,
+      checked: one === value,
+      aria: { describedby: about },
+      onchange: () => onchange(one),
+    });
     inputs.set(one, input);
-    group.append(h("label", { class: "option" }, input, h("strong", null, title), h("span", { id: about, aria: { hidden: "true" } }, sentence)));
+    group.append(
+      h(
+        "label",
+        { class: "option" },
+        input,
+        h("strong", null, title),
+        h("span", { id: about, aria: { hidden: "true" } }, sentence),
+      ),
+    );
   }
   group.choose = (one) => {
     for (const [key, input] of inputs) input.checked = key === one;
@@ -41,8 +62,20 @@ export function options(label, choices, value, onchange) {
 /** Yes or no, with a name and a sentence. The element's `turn(on)` shows another state without calling back. */
 export function toggle(label, sentence, on, onchange) {
   const about = freshId("about");
-  const input = h("input", { type: "checkbox", role: "switch", checked: on, aria: { describedby: about }, onchange: () => onchange(input.checked) });
-  const element = h("label", { class: "switch" }, h("span", { class: "label" }, label), input, h("small", { id: about, aria: { hidden: "true" } }, sentence));
+  const input = h("input", {
+    type: "checkbox",
+    role: "switch",
+    checked: on,
+    aria: { describedby: about },
+    onchange: () => onchange(input.checked),
+  });
+  const element = h(
+    "label",
+    { class: "switch" },
+    h("span", { class: "label" }, label),
+    input,
+    h("small", { id: about, aria: { hidden: "true" } }, sentence),
+  );
   element.turn = (value) => {
     input.checked = value;
   };

@@ -71,12 +71,15 @@ export const freshId = (word) => `${word}-${(numbered += 1)}`;
 const PATHS = {
   home: "M4 11.5 12 5l8 6.5M6.5 10v9h11v-9",
   traffic: "M4 18V6M4 18h16M7.5 14.5l3.5-4 3 2.5 4.5-6",
-  circuits: "M8 7h9.5a2.5 2.5 0 0 1 0 5h-11a2.5 2.5 0 0 0 0 5H16M6 9a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM18 19a2 2 0 1 0 0-4 2 2 0 0 0 0 4Z",
+  circuits:
+    "M8 7h9.5a2.5 2.5 0 0 1 0 5h-11a2.5 2.5 0 0 0 0 5H16M6 9a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM18 19a2 2 0 1 0 0-4 2 2 0 0 0 0 4Z",
   limits: "M5 8h7M16 8h3M5 16h3M12 16h7M14 10a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM10 18a2 2 0 1 0 0-4 2 2 0 0 0 0 4Z",
-  relays: "M12 13a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM12 13v7M8.5 14.5a5 5 0 0 1 0-7M15.5 7.5a5 5 0 0 1 0 7M6 17a8.5 8.5 0 0 1 0-12M18 5a8.5 8.5 0 0 1 0 12",
+  relays:
+    "M12 13a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM12 13v7M8.5 14.5a5 5 0 0 1 0-7M15.5 7.5a5 5 0 0 1 0 7M6 17a8.5 8.5 0 0 1 0-12M18 5a8.5 8.5 0 0 1 0 12",
   ledger: "M6 4.5h12v15l-2.5-1.6-1.8 1.6-1.7-1.6-1.7 1.6-1.8-1.6L6 19.5ZM9 9h6M9 13h6",
   health: "M4 12.5h4l2-5 3.5 9.5 2.2-4.5H20",
-  settings: "M12 15a3 3 0 1 0 0-6 3 3 0 0 0 0 6ZM12 3.5v2.4M12 18.1v2.4M3.5 12h2.4M18.1 12h2.4M6 6l1.7 1.7M16.3 16.3 18 18M18 6l-1.7 1.7M7.7 16.3 6 18",
+  settings:
+    "M12 15a3 3 0 1 0 0-6 3 3 0 0 0 0 6ZM12 3.5v2.4M12 18.1v2.4M3.5 12h2.4M18.1 12h2.4M6 6l1.7 1.7M16.3 16.3 18 18M18 6l-1.7 1.7M7.7 16.3 6 18",
   menu: "M4 7h16M4 12h16M4 17h16",
   close: "M6 6l12 12M18 6 6 18",
   check: "M5 12.5l4.5 4.5L19 7.5",
@@ -93,7 +96,12 @@ const PATHS = {
 /** A drawing of 24 × 24, in the colour of the text; a screen reader passes over it. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  for (const [key, value] of [["viewBox", "0 0 24 24"], ["class", "icon"], ["aria-hidden", "true"]]) svg.setAttribute(key, value);
+  for (const [key, value] of [
+    ["viewBox", "0 0 24 24"],
+    ["class", "icon"],
+    ["aria-hidden", "true"],
+  ])
+    svg.setAttribute(key, value);
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", PATHS[name]);
   svg.append(path);

@@ -7,7 +7,11 @@ import { t } from "./words.js";
 /** A bar. The element's `tell(share, text)` fills it: 0…1, and what a screen reader says. */
 export function meter(label) {
   const bar = h("div", null);
-  const element = h("div", { class: "meter", role: "meter", aria: { label, valuemin: 0, valuemax: 100, valuenow: 0 } }, bar);
+  const element = h(
+    "div",
+    { class: "meter", role: "meter", aria: { label, valuemin: 0, valuemax: 100, valuenow: 0 } },
+    bar,
+  );
   element.tell = (share, text) => {
     const percent = Math.max(0, Math.min(100, share * 100));
     bar.style.width = share > 0 ? `max(6px, ${percent.toFixed(1)}%)` : "0";
@@ -23,7 +27,11 @@ const STAR = "M10 1.8l2.5 5.2 5.7.8-4.1 4 1 5.7-5.1-2.7-5.1 2.7 1-5.7-4.1-4 5.7-
 /** Stars of five, from 0 to 5. */
 export function stars(value) {
   const full = Math.round(value);
-  const element = h("span", { class: "stars", role: "img", aria: { label: t("shell.stars", { n: full, stars: number(full) }) } });
+  const element = h("span", {
+    class: "stars",
+    role: "img",
+    aria: { label: t("shell.stars", { n: full, stars: number(full) }) },
+  });
   for (let at = 0; at < 5; at += 1) {
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("viewBox", "0 0 20 20");

@@ -11,11 +11,16 @@ export function stateInWords(status) {
   const why = status.why ? capital(status.why) : "";
   switch (status.state) {
     case "relaying": {
-      if (unreachable(status)) return { lamp: "wait", title: t("state.unreachable"), detail: t("state.unreachable_detail") };
+      if (unreachable(status))
+        return { lamp: "wait", title: t("state.unreachable"), detail: t("state.unreachable_detail") };
       const detail = status.why && status.why !== "relay mode is on" ? `${why}.` : "";
       if (status.circuits_now > 0) return { lamp: "busy", title: t("state.busy", { n: status.circuits_now }), detail };
       if (detail) return { lamp: "wait", title: t("state.ready_not"), detail };
-      return { lamp: "ready", title: t("state.ready"), detail: status.reservations_now > 0 ? t("state.held", { n: status.reservations_now }) : "" };
+      return {
+        lamp: "ready",
+        title: t("state.ready"),
+        detail: status.reservations_now > 0 ? t("state.held", { n: status.reservations_now }) : "",
+      };
     }
     case "waiting":
       return { lamp: "wait", title: t("state.waiting"), detail: `${why}.` };
@@ -24,14 +29,19 @@ export function stateInWords(status) {
     case "paused":
       return { lamp: "wait", title: t("state.paused"), detail: status.until ? "" : t("state.paused_for_good") };
     default:
-      return { lamp: "off", title: t("state.off"), detail: status.mode === "client" ? t("state.off_detail") : `${why}.` };
+      return {
+        lamp: "off",
+        title: t("state.off"),
+        detail: status.mode === "client" ? t("state.off_detail") : `${why}.`,
+      };
   }
 }
 
 /** `since 14:05 (2 h), until 18:00`, as far as either is known. */
 export function sinceInWords(status, now = Date.now() / 1000) {
   const parts = [];
-  if (status.since) parts.push(t("state.since", { moment: moment(status.since), duration: duration(Math.max(0, now - status.since)) }));
+  if (status.since)
+    parts.push(t("state.since", { moment: moment(status.since), duration: duration(Math.max(0, now - status.since)) }));
   if (status.until) parts.push(t("state.until", { moment: moment(status.until) }));
   return capital(parts.join(", "));
 }

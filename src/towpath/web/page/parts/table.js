@@ -27,11 +27,16 @@ export function table({ label, columns, id, sort, empty }) {
   const heads = columns.map((column) => head(column));
   const grid = h("table", { aria: { label } }, h("thead", null, h("tr", { aria: { rowindex: 1 } }, heads)), body);
   const none = h("p", { class: "empty" }, empty);
-  const box = h("div", { class: "table-scroll tall", tabIndex: 0, role: "group", aria: { label }, onscroll: () => plan() }, grid);
+  const box = h(
+    "div",
+    { class: "table-scroll tall", tabIndex: 0, role: "group", aria: { label }, onscroll: () => plan() },
+    grid,
+  );
   const hold = () => {
     still = body.matches(":hover") || body.contains(document.activeElement);
   };
-  for (const event of ["pointerenter", "pointerleave", "focusin", "focusout"]) body.addEventListener(event, () => setTimeout(hold));
+  for (const event of ["pointerenter", "pointerleave", "focusin", "focusout"])
+    body.addEventListener(event, () => setTimeout(hold));
   const element = h("div", null, none, box);
 
   function head(column) {
@@ -46,7 +51,9 @@ export function table({ label, columns, id, sort, empty }) {
       box.scrollTop = 0;
       arrange(true);
     };
-    cell.append(h("button", { class: "button quiet tiny", type: "button", onclick: choose }, column.label, icon("down")));
+    cell.append(
+      h("button", { class: "button quiet tiny", type: "button", onclick: choose }, column.label, icon("down")),
+    );
     return cell;
   }
 
@@ -62,7 +69,9 @@ export function table({ label, columns, id, sort, empty }) {
       order.sort(([a], [b]) => (down ? compare(b, a) : compare(a, b)));
       order = order.map(([, row]) => row);
     }
-    heads.forEach((cell, at) => set(cell, { "aria-sort": columns[at].key === by ? (down ? "descending" : "ascending") : null }));
+    heads.forEach((cell, at) =>
+      set(cell, { "aria-sort": columns[at].key === by ? (down ? "descending" : "ascending") : null }),
+    );
     draw();
   }
 
@@ -104,7 +113,9 @@ export function table({ label, columns, id, sort, empty }) {
     const element = h(
       "tr",
       null,
-      cells.map((cell, at) => h("td", { class: `${columns[at].number ? "number" : ""} ${columns[at].only ?? ""}` }, cell.node)),
+      cells.map((cell, at) =>
+        h("td", { class: `${columns[at].number ? "number" : ""} ${columns[at].only ?? ""}` }, cell.node),
+      ),
     );
     return {
       element,
@@ -162,4 +173,3 @@ export function named(short, whole, beneath) {
     },
   };
 }
-

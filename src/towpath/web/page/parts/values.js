@@ -1,6 +1,18 @@
 // Sizes, rates and the week as settings are written, and back.
 
-const SCALES = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, p: 1e15, ki: 2 ** 10, mi: 2 ** 20, gi: 2 ** 30, ti: 2 ** 40, pi: 2 ** 50 };
+const SCALES = {
+  "": 1,
+  k: 1e3,
+  m: 1e6,
+  g: 1e9,
+  t: 1e12,
+  p: 1e15,
+  ki: 2 ** 10,
+  mi: 2 ** 20,
+  gi: 2 ** 30,
+  ti: 2 ** 40,
+  pi: 2 ** 50,
+};
 const PER = { s: 1, min: 60, h: 3600, d: 86400 };
 
 /** Bytes of a text such as `500MB` or `2GiB`; null for another. */
@@ -13,10 +25,18 @@ export function readSize(text) {
 export function readRate(text) {
   const found = /^(\d+(?:\.\d+)?)\s*([kmgtp]i?)?(b|bit)\/(s|min|h|d)$/i.exec(String(text).trim());
   if (!found) return null;
-  return (Number(found[1]) * SCALES[(found[2] ?? "").toLowerCase()]) / (found[3].toLowerCase() === "bit" ? 8 : 1) / PER[found[4].toLowerCase()];
+  return (
+    (Number(found[1]) * SCALES[(found[2] ?? "").toLowerCase()]) /
+    (found[3].toLowerCase() === "bit" ? 8 : 1) /
+    PER[found[4].toLowerCase()]
+  );
 }
 
-const UNITS = [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]];
+const UNITS = [
+  ["GB", 1e9],
+  ["MB", 1e6],
+  ["kB", 1e3],
+];
 
 /** A number of bytes as an amount and its unit, such as `[500, "MB"]`. */
 export function splitSize(bytes) {
@@ -52,7 +72,7 @@ export function writeWeek(week) {
   const rules = [];
   const two = (hour) => String(hour).padStart(2, "0");
   DAYS.forEach((day, at) => {
-    for (let hour = 0; hour < 24; ) {
+    for (let hour = 0; hour < 24;) {
       const slot = week[24 * at + hour];
       const start = hour;
       while (hour < 24 && week[24 * at + hour] === slot) hour += 1;

@@ -27,7 +27,17 @@ export function weekGrid(brush, changed) {
     h(
       "div",
       { role: "columnheader", class: "head-cell" },
-      h("button", { class: "head", type: "button", tabIndex: -1, title: t("week.paint_hour", { hour: clockHour(hour) }), onclick: () => column(hour) }, hourOfDay(hour)),
+      h(
+        "button",
+        {
+          class: "head",
+          type: "button",
+          tabIndex: -1,
+          title: t("week.paint_hour", { hour: clockHour(hour) }),
+          onclick: () => column(hour),
+        },
+        hourOfDay(hour),
+      ),
     ),
   );
   const rows = weekdays("short").map((name, day) =>
@@ -37,7 +47,17 @@ export function weekGrid(brush, changed) {
       h(
         "div",
         { role: "rowheader", class: "head-cell" },
-        h("button", { class: "head", type: "button", tabIndex: -1, title: t("week.paint_day", { day: long[day] }), onclick: () => row(day) }, name),
+        h(
+          "button",
+          {
+            class: "head",
+            type: "button",
+            tabIndex: -1,
+            title: t("week.paint_day", { day: long[day] }),
+            onclick: () => row(day),
+          },
+          name,
+        ),
       ),
       Array.from({ length: 24 }, (_, hour) => {
         const cell = h("div", { class: "slot", role: "gridcell", tabIndex: -1, data: { at: 24 * day + hour } });
@@ -66,7 +86,10 @@ export function weekGrid(brush, changed) {
       cell.classList.toggle("now", at === here);
       cell.tabIndex = at === focused ? 0 : -1;
       const words = { day: long[day], from: clockHour(hour), to: clockHour(hour + 1), slot: slotInWords(slot) };
-      set(cell, { "aria-label": t(at === here ? "week.hour_now" : "week.hour", words), title: `${long[day]} ${clockHour(hour)}: ${slotInWords(slot)}` });
+      set(cell, {
+        "aria-label": t(at === here ? "week.hour_now" : "week.hour", words),
+        title: `${long[day]} ${clockHour(hour)}: ${slotInWords(slot)}`,
+      });
     });
   }
 
@@ -127,7 +150,8 @@ export function weekGrid(brush, changed) {
       [Math.floor(stroke.from / 24), Math.floor(at / 24)].sort((a, b) => a - b),
       [stroke.from % 24, at % 24].sort((a, b) => a - b),
     ];
-    for (let day = days[0]; day <= days[1]; day += 1) for (let hour = hoursOf[0]; hour <= hoursOf[1]; hour += 1) week[24 * day + hour] = stroke.slot;
+    for (let day = days[0]; day <= days[1]; day += 1)
+      for (let hour = hoursOf[0]; hour <= hoursOf[1]; hour += 1) week[24 * day + hour] = stroke.slot;
     draw();
   }
 
