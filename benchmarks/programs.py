@@ -34,10 +34,11 @@ def build() -> Programs:
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         cached = place / "CMakeCache.txt"
-        if cached.exists() and f"={_SOURCES}\n" not in cached.read_text():
+        if cached.exists() and not all(kept in cached.read_text() for kept in (f"={_SOURCES}\n", "=Ninja\n")):
             shutil.rmtree(place / "core", ignore_errors=True)
+            shutil.rmtree(place / "CMakeFiles", ignore_errors=True)
             cached.unlink()
-        _run([cmake, "-S", str(_SOURCES), "-B", str(place)])
+        _run([cmake, "-S", str(_SOURCES), "-B", str(place), "-G", "Ninja"])
         _run([cmake, "--build", str(place), "-j2"])
     return Programs(place / "load", place / "reference")
 

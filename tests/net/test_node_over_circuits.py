@@ -30,7 +30,8 @@ async def echo(stream: Stream) -> None:
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
-    async with Node(Settings.load()) as node:
+    # Under its own id, at once: who waits here takes one circuit.
+    async with Node(Settings.load({"client.hide_ip": False})) as node:
         node.set_stream_handler(ECHO, echo)
         yield node
 

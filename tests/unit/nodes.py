@@ -83,8 +83,8 @@ class Meeting:
 
 @contextlib.asynccontextmanager
 async def meeting(**settings: Any) -> AsyncIterator[Meeting]:
-    """A relay with these settings, and two peers at it."""
-    async with relay(**settings) as middle, client() as alice, client() as bob:
+    """A relay with these settings, and two peers at it; alice dials under her own id."""
+    async with relay(**settings) as middle, client(client__hide_ip=False) as alice, client() as bob:
         bob.set_stream_handler(ECHO, echo)
         await bob.reserve(address(middle))
         yield Meeting(middle, alice, bob)

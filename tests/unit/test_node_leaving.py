@@ -80,7 +80,7 @@ async def test_a_relay_that_moves_out_is_no_way_to_us_any_more(middle: Relaying,
 
 
 async def test_a_relay_that_moves_out_is_tried_last(middle: Relaying, bob: Node) -> None:
-    async with relaying() as other, client(discovery__bootstrap=[at(other)]) as alice:
+    async with relaying() as other, client(discovery__bootstrap=[at(other)], client__hide_ip=False) as alice:
         await bob.reserve(at(middle))
         await bob.reserve(at(other))
         await alice.ping(bob.peer_id, via=at(middle))

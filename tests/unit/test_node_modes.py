@@ -324,7 +324,7 @@ async def test_a_rate_can_be_lowered_and_lifted_while_a_circuit_runs() -> None:
 
 async def test_pause_schedule_limits_and_totals_survive_a_restart(tmp_path: Path) -> None:
     write(tmp_path)
-    async with volunteer(tmp_path) as middle, client() as alice, client() as bob:
+    async with volunteer(tmp_path) as middle, client(client__hide_ip=False) as alice, client() as bob:
         met = Meeting(middle, alice, bob)
         await bob.reserve(address(middle))
         await carry(met, 500_000)
