@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
 from tests.web.conftest import BeginTraffic, OpenPage, Record, StartNode
 from tests.web.watched import PAGES, PHONE
+from towpath import Node, Settings, Stream
 from towpath.settings.schema import KEYS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(240)]
@@ -95,6 +98,42 @@ async def test_the_log_is_filtered_and_goes_on_by_itself(start_node: StartNode, 
 async def test_a_ledger_with_nobody_in_it_says_so(start_node: StartNode, open_page: OpenPage) -> None:
     page = await open_page(start_node(), "ledger")
     await expect(page.page.get_by_text("Nothing was exchanged with anybody yet.")).to_be_visible()
+
+
+async def test_the_ledger_says_what_was_earned_and_why_somebody_is_accepted(
+    start_node: StartNode, open_page: OpenPage, tmp_path: Path
+) -> None:
+    node = start_node(settings={"relay.max_rate": "unlimited", "relay.queue_guard": "false"})
+    relay, megabytes = node.process.addresses[0], 8
+    settings = Settings.load({"discovery.mdns": False, "discovery.dht": False}, environ={})
+    arrived = asyncio.Event()
+
+    async def take(stream: Stream) -> None:
+        async with stream:
+            await stream.readexactly(megabytes * 1_000_000)
+            arrived.set()
+
+    # Whoever sends has an account, and signs for what it sends.
+    async with (
+        Node(settings, data=tmp_path / "a", reachable=False) as alice,
+        Node(settings, data=tmp_path / "b", reachable=False) as bob,
+    ):
+        bob.set_stream_handler("/take/1", take)
+        await bob.reserve(relay)
+        stream = await alice.connect_to_peer_via_relay(bob.peer_id, "/take/1", via=relay)
+        for _ in range(megabytes):
+            stream.write(bytes(1_000_000))
+            await stream.drain()
+        await asyncio.wait_for(arrived.wait(), 30)
+        page = await open_page(node, "ledger")
+        earned = page.page.locator("[data-tile=earned] dd")
+        await expect(earned).to_have_text(re.compile(r"^[1-9][\d.]*$"))
+        rows = page.page.locator("li[data-peer]")
+        await expect(rows.filter(has_text="127.0.0.0/24")).to_have_count(1)
+        signed = rows.filter(has_text=re.compile(r"8(\.\d+)?\sMB carried")).filter(has_text="Account")
+        await signed.get_by_text("Why").click()
+        await expect(signed.get_by_text(re.compile("^It signed for"))).to_be_visible()
+        await expect(signed.get_by_text(re.compile("^Accepted"))).to_be_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
