@@ -51,8 +51,8 @@ HEARTBEAT_S: Final = 2
 LOOK_S: Final = 5.0
 ALONE_S: Final = 1.0
 """Between looks for neighbours, and while there is none."""
-AWAY_S: Final = 300.0
-"""A peer with which no link came about, or stood, is not chosen again for so long."""
+AWAY_S: Final = (10.0, 300.0)
+"""A peer with which no link came about, or stood, is not chosen again for so long: at first, and at last."""
 READY_S: Final = 10.0
 """How long who comes before we are ready may wait."""
 BODY_S: Final = 10.0
@@ -73,7 +73,8 @@ class Gossip:
         self._ready = trio.Event()
         self._links: dict[ID, _Link] = {}
         self._opening: set[ID] = set()
-        self._away: OrderedDict[ID, float] = OrderedDict()
+        self._away: OrderedDict[ID, tuple[float, float]] = OrderedDict()
+        """Until when a peer is left alone, and for how long it was."""
 
     async def run(self) -> None:
         """For as long as the process runs; what peers provoke in the library begins it anew."""
@@ -184,7 +185,7 @@ class Gossip:
             one
             for one in self._servers()
             if one not in self._links
-            and now - self._away.get(one, float("-inf")) > AWAY_S
+            and self._away.get(one, (0.0, 0.0))[0] <= now
             and not self._gate.banned(one.to_bytes(), now)
         ]
         async with trio.open_nursery() as nursery:
@@ -200,8 +201,9 @@ class Gossip:
             self._pubsub._handle_dead_peer(peer_id)
 
     def _stays_away(self, peer_id: ID) -> None:
-        self._away[peer_id] = trio.current_time()
-        self._away.move_to_end(peer_id)
+        shortest, longest = AWAY_S
+        wait = min(longest, max(shortest, 2 * self._away.pop(peer_id, (0.0, 0.0))[1]))
+        self._away[peer_id] = (trio.current_time() + wait, wait)
         if len(self._away) > _AWAY:
             self._away.popitem(last=False)
 
@@ -273,8 +275,10 @@ class Gossip:
             await outward.stream.receive_some(1)
         outward.end()
         if self._links.get(peer_id) is link and link.outward is outward:
-            if trio.current_time() - began < AWAY_S:
+            if trio.current_time() - began < AWAY_S[1]:
                 self._stays_away(peer_id)
+            else:
+                self._away.pop(peer_id, None)
             self._drop(peer_id)
 
 
