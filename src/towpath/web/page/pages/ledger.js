@@ -112,7 +112,7 @@ function refreshed(before, row, api) {
     });
   item.tell = (now) => {
     const parts = [t("ledger.carried", { size: size(now.carried) })];
-    if (now.kind === "account")
+    if (now.earned || now.spent)
       parts.push(t("ledger.of_peer", { earned: number(now.earned, 2), spent: number(now.spent, 2) }));
     if (now.free_left !== null) parts.push(t("ledger.free_left", { size: size(now.free_left) }));
     say(balance, parts.join(" · "));
