@@ -72,7 +72,7 @@ export function mount(element, api) {
       h("div", { class: "line apart" }, h("h1", null, t("welcome.hello")), dots),
       h("div", null, number, heading),
       bodies,
-      h("div", { class: "line apart" }, skip, h("span", { class: "line" }, back, next)),
+      h("div", { class: "line apart" }, skip, h("span", { class: "line onward" }, back, next)),
     ),
   );
 

@@ -42,6 +42,6 @@ export function sinceInWords(status, now = Date.now() / 1000) {
   const parts = [];
   if (status.since)
     parts.push(t("state.since", { moment: moment(status.since), duration: duration(Math.max(0, now - status.since)) }));
-  if (status.until) parts.push(t("state.until", { moment: moment(status.until) }));
+  if (status.until) parts.push(t("state.until", { moment: moment(60 * Math.round(status.until / 60)) }));
   return capital(parts.join(", "));
 }
