@@ -8,7 +8,6 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from towpath._native.budget cimport Claimant
 from towpath._native.reactor cimport Reactor
-from towpath._native.session cimport Stream
 
 cdef enum:
     LEAST = 65536              # credit below this is not worth a window update, unless all that is wanted is less
