@@ -13,7 +13,7 @@ from tests.web.watched import PATIENCE
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(240)]
 
-MANY = (400, pytest.param(2_000, marks=pytest.mark.full))
+MANY = (200, pytest.param(2_000, marks=pytest.mark.full))
 ROWS = "tbody tr:not(.space)"
 
 
