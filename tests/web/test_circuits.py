@@ -68,6 +68,19 @@ async def test_a_refused_circuit_is_explained(
     await expect(page.page.get_by_text("1 of 1 circuits are open (relay.max_circuits)").first).to_be_visible()
 
 
+async def test_a_refused_reservation_is_explained_too(
+    start_node: StartNode, open_page: OpenPage, begin_traffic: BeginTraffic
+) -> None:
+    node = start_node(settings={"relay.max_reservations": "1"})
+    traffic = await begin_traffic(node)
+    await traffic.pair()
+    page = await open_page(node, "circuits")
+    _, late = await traffic.peer()
+    with pytest.raises(Refused):
+        await late.reserve()
+    await expect(page.page.get_by_text("(relay.max_reservations)").first).to_be_visible()
+
+
 @pytest.mark.parametrize("many", MANY)
 async def test_thousands_of_circuits_are_light(
     start_node: StartNode, open_page: OpenPage, begin_traffic: BeginTraffic, record: Record, many: int

@@ -188,6 +188,7 @@ export const texts = {
     rate: "Rate",
     quiet: "quiet",
     carried: "Carried",
+    nothing: "nothing yet",
     age: "Open for",
     left: "Limits left",
     no_limits: "no limits",

@@ -11,6 +11,7 @@ import { t } from "../parts/words.js";
 export const title = t("circuits.title");
 const MANY = 500;
 const REFUSALS = 8;
+const TURNED_AWAY = new Set(["circuit_refused", "reservation_refused"]);
 
 export function mount(element, api) {
   const agents = new Map();
@@ -104,7 +105,7 @@ export function mount(element, api) {
       held.tell(reservations);
     }),
     api.onEvent((event) => {
-      if (event.kind !== "circuit_refused") return;
+      if (!TURNED_AWAY.has(event.kind)) return;
       events.unshift(event);
       events.splice(REFUSALS);
       tellRefusals();
@@ -163,8 +164,8 @@ function circuitColumns(api, agents, moved) {
       value: (row) => row.bytes_in + row.bytes_out,
       make: () =>
         lines(
-          (row) => size(row.bytes_in + row.bytes_out),
-          (row) => `→ ${size(row.bytes_in)}  ← ${size(row.bytes_out)}`,
+          (row) => (ways(row).length ? size(row.bytes_in + row.bytes_out) : t("circuits.nothing")),
+          (row) => ways(row).join("  "),
         ),
     },
     {
@@ -179,6 +180,12 @@ function circuitColumns(api, agents, moved) {
     { key: "actions", label: t("circuits.actions"), hidden: true, make: () => rowActions(api) },
   ];
 }
+
+/** What went each way, where something did. */
+const ways = ({ bytes_in: there, bytes_out: back }) => [
+  ...(there > 0 ? [`→ ${size(there)}`] : []),
+  ...(back > 0 ? [`← ${size(back)}`] : []),
+];
 
 function lines(first, second) {
   const top = h("span", null);

@@ -61,7 +61,8 @@ export function chart() {
         height: canvas.clientHeight,
         legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-        padding: [8, 4, 0, 0],
+        // Room for half of a time that stands at the very end.
+        padding: [8, 24, 0, 0],
         scales: {
           x: { time: true, range: (_, __, max) => [max - span, max] },
           y: { range: (self) => [-self.top, self.top] },
