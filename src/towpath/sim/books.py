@@ -108,7 +108,7 @@ class Books:
         """What the relay answers to a circuit for which `who` pays."""
         terms = self.terms
         if terms.enforce == "under_load" and max(load) < LOADED:
-            # The same answer for everybody, as nobody's numbers matter; asked once.
+            # The same answer for everybody, asked once; weights are given when they matter (`weight`).
             if self._quiet is None:
                 self._quiet = should_accept_circuit(Asked(None, b"", 0), now)
             return self._quiet
@@ -128,6 +128,11 @@ class Books:
             seats=seats,
         )
         return should_accept_circuit(asked, now)
+
+    def weight(self, who: Who, now: float) -> float:
+        """The weight of a circuit that is open, for which `who` pays."""
+        earned = 0 if who.account is None or not who.signs else self.credit_of(who.account, now)
+        return should_accept_circuit(Asked(who.account, who.prefix, 0, earned=earned), now).weight
 
     def credit_of(self, account: bytes, now: float) -> int:
         """Bytes that the receipts known here are worth to an account, less what of it was used."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from towpath.client.choice import Seat
 from towpath.discovery.candidates import Outcome
-from towpath.sim.pipe import Flow
+from towpath.sim.pipe import Accepted, Flow
 from towpath.sim.racing import Attempt, race
-from towpath.sim.relays import Accepted, Relay
+from towpath.sim.relays import Relay
 
 if TYPE_CHECKING:
     from towpath.sim.users import User

@@ -7,23 +7,33 @@ weight gets more unless it wants no more (weighted max-min fairness).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from towpath.relaystream.reasons import Reason
     from towpath.sim.books import Who
     from towpath.sim.relays import Relay
     from towpath.sim.users import User
 
-__all__ = ["Flow", "Pipe", "shares"]
+__all__ = ["Accepted", "Flow", "Pipe", "shares"]
 
-_DONE: Final = 0.5
-"""Bytes that are no bytes any more: half of one."""
+_DONE: Final = 8.0
+"""Bytes that are no bytes any more: what a clock that counts from 1970 cannot tell apart at the speed of a line."""
+
+
+class Accepted(NamedTuple):
+    """What a relay said to a circuit: yes, with weight and limit (None: none); or no, with the reason."""
+
+    reason: Reason | None
+    weight: float = 1.0
+    limit: int | None = None
 
 
 class Flow:
     """One circuit with what it has to carry. `src` sends and pays."""
 
     __slots__ = (
+        "at",
         "begun",
         "cap",
         "done",
@@ -36,6 +46,7 @@ class Flow:
         "relay",
         "src",
         "total",
+        "turn",
         "weight",
         "who",
     )
@@ -62,9 +73,31 @@ class Flow:
         """What its ends' lines, or its application, let it have."""
         self.weight = weight
         self.rate = 0.0
+        self.at = now
+        """Up to when it was carried on."""
+        self.turn = 0
+        """How often its rate was changed."""
         self.begun = now
         self.total = n
         """Bytes that its sender wanted to send in all, over this circuit and those before it."""
+
+    def move(self, now: float) -> None:
+        """Carries it on, up to now, at its rate."""
+        seconds = now - self.at
+        if seconds > 0:
+            self.at = now
+            moved = min(self.left, self.rate * seconds)
+            self.done += moved
+            self.left -= moved
+
+    def seconds(self) -> float:
+        """How long it takes at its rate to carry what is left, or a little longer."""
+        return self.left / self.rate + 1e-6
+
+    @property
+    def through(self) -> bool:
+        """Has it carried everything?"""
+        return self.left <= _DONE
 
 
 def shares(rate: float, wants: Sequence[tuple[float, float]]) -> list[float]:
@@ -87,62 +120,70 @@ def shares(rate: float, wants: Sequence[tuple[float, float]]) -> list[float]:
 
 
 class Pipe:
-    """The circuits of one relay. Whoever changes it calls `move` first and `share` afterwards."""
+    """The circuits of one relay. While together they want less than its rate none minds another; behind that all do.
 
-    __slots__ = ("at", "flows", "in_use", "rate", "stopped")
+    Whoever adds or removes one calls `elapse` before and `share` after that.
+    """
+
+    __slots__ = ("asked", "at", "flows", "full", "in_use", "rate", "stopped")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
         """Bytes per second, each way."""
-        self.flows: list[Flow] = []
+        self.flows: dict[Flow, None] = {}
         self.at = now
+        self.asked = 0.0
+        """Bytes per second that its circuits would take,"""
         self.in_use = 0.0
-        """Bytes per second that are carried now."""
+        """and those that they have."""
+        self.full = False
+        """Do they want more than there is?"""
         self.stopped = False
         """Nothing moves at all: there is nothing left of a quota."""
 
-    def move(self, now: float) -> float:
-        """Carries everything on, up to now; the bytes that were moved."""
-        seconds = now - self.at
-        self.at = now
-        total = 0.0
-        if seconds > 0:
-            for flow in self.flows:
-                moved = min(flow.left, flow.rate * seconds)
-                flow.done += moved
-                flow.left -= moved
-                total += moved
-        return total
+    def add(self, flow: Flow) -> None:
+        """One more circuit."""
+        self.flows[flow] = None
+        self.asked += flow.cap
 
-    def share(self) -> float:
-        """Gives every flow its rate; seconds until the first of them is through (inf: none ever will be)."""
-        flows = self.flows
+    def remove(self, flow: Flow) -> None:
+        """One less."""
+        del self.flows[flow]
+        self.asked = self.asked - flow.cap if self.flows else 0.0
+
+    def clear(self, now: float) -> list[Flow]:
+        """All that were open, each carried on up to now; none is left."""
+        flows = list(self.flows)
+        for flow in flows:
+            flow.move(now)
+        self.flows.clear()
+        self.asked = self.in_use = 0.0
+        self.full = False
+        return flows
+
+    def elapse(self, now: float) -> float:
+        """The bytes that were carried since this was asked last."""
+        seconds, self.at = now - self.at, now
+        return self.in_use * seconds if seconds > 0 else 0.0
+
+    def share(self, now: float, new: Flow | None = None) -> list[Flow]:
+        """Gives the circuits their rates; those whose rate is another one now. `new` is one that was just added."""
+        full = self.stopped or self.asked > self.rate
+        if not full and not self.full:
+            self.in_use = self.asked
+            if new is None:
+                return []
+            new.rate, new.at = new.cap, now
+            return [new]
+        self.full = full
+        changed = list(self.flows)
+        for flow in changed:
+            flow.move(now)
         if self.stopped:
-            self.in_use = 0.0
-            for flow in flows:
-                flow.rate = 0.0
-            return float("inf")
-        used = 0.0
-        for flow in flows:
-            used += flow.cap
-        if used <= self.rate:
-            for flow in flows:
-                flow.rate = flow.cap
+            rates = [0.0] * len(changed)
         else:
-            used = 0.0
-            for flow, rate in zip(flows, shares(self.rate, [(f.cap, f.weight) for f in flows]), strict=True):
-                flow.rate = rate
-                used += rate
-        self.in_use = used
-        soonest = float("inf")
-        for flow in flows:
-            if flow.rate > 0:
-                soonest = min(soonest, flow.left / flow.rate)
-        return soonest
-
-    def through(self) -> list[Flow]:
-        """Takes those out that have carried everything."""
-        done = [flow for flow in self.flows if flow.left <= _DONE]
-        if done:
-            self.flows = [flow for flow in self.flows if flow.left > _DONE]
-        return done
+            rates = shares(self.rate, [(flow.cap, flow.weight) for flow in changed])
+        for flow, rate in zip(changed, rates, strict=True):
+            flow.rate = rate
+        self.in_use = sum(rates)
+        return changed

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_text
 from towpath.credits.policy import LIGHT, Ground, Load, Seats, reservation_seat
@@ -17,12 +17,13 @@ from towpath.discovery.records import Advertisement, Capacity
 from towpath.relay.admission import OK, Admission, Barred
 from towpath.relay.clock import Clock
 from towpath.relay.modes import START, Action, Cause, Kind, Now, Position, Wishes, step
+from towpath.relay.periods import PERIODS
 from towpath.relay.quota import Quota
 from towpath.relay.rate import of_setting
 from towpath.relaystream.reasons import Reason
 from towpath.signed import PEER_ID_PREFIX
 from towpath.sim.books import Books
-from towpath.sim.pipe import Flow, Pipe
+from towpath.sim.pipe import Accepted, Flow, Pipe
 
 if TYPE_CHECKING:
     from towpath.settings import RelaySettings
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from towpath.sim.users import User
     from towpath.sim.world import World
 
-__all__ = ["Accepted", "Relay"]
+__all__ = ["Relay"]
 
 _GOODBYE_S: Final = 5.0
 """What a node that is told to end gives to what is open, at most."""
@@ -41,14 +42,6 @@ _SPENT: Final = 256 << 10
 """Bytes that are as good as none."""
 _STALE_S: Final = 600.0
 """And how long that may last."""
-
-
-class Accepted(NamedTuple):
-    """What a relay said to a circuit: yes, with weight and limit (None: none); or no, with the reason."""
-
-    reason: Reason | None
-    weight: float = LIGHT
-    limit: int | None = None
 
 
 class Relay:
@@ -130,11 +123,8 @@ class Relay:
         self.networks = networks(self.addresses)
         self.reason: Reason | None = None
         self.admission = Admission(settings, self._told)
-        limits = {
-            "hour": settings.max_bandwidth_per_hour,
-            "day": settings.max_bandwidth_per_day,
-            "month": settings.max_bandwidth_per_month,
-        }
+        per = (settings.max_bandwidth_per_hour, settings.max_bandwidth_per_day, settings.max_bandwidth_per_month)
+        limits = dict(zip(PERIODS, per, strict=True))
         self.quota = Quota(limits, None, self._clock(now), zone=UTC) if any(limits.values()) else None
         rate = of_setting(settings.max_rate, line.up).rate
         self.pipe = Pipe(line.up if rate is None else min(rate, line.up), now)
@@ -269,7 +259,7 @@ class Relay:
     def _close(self, *, silent: bool) -> None:
         now = self.world.engine.now
         self.carry(now)
-        flows, self.pipe.flows = self.pipe.flows, []
+        flows = self.pipe.clear(now)
         for flow in flows:
             self._count(flow, now)
         users = list(self.reservations.values())
@@ -277,7 +267,6 @@ class Relay:
         self.of_ip.clear()
         self.of_peer.clear()
         self.paying = 0
-        self.pipe.in_use = 0.0
         self.turn += 1
         for user in users:
             user.lost(self, silent=silent)
@@ -388,38 +377,38 @@ class Relay:
         now = self.world.engine.now
         self.circuits += 1
         self.carry(now)
-        self.pipe.flows.append(flow)
+        self.pipe.add(flow)
         for peer in (flow.src.id, flow.dst.id):
             self.of_peer[peer] = self.of_peer.get(peer, 0) + 1
         self.paying += flow.weight > LIGHT
         if flow.promised:
             self.books.promise(flow.who, flow.promised)
-        self._go_on(now)
+        self._go_on(now, flow)
 
     def drop(self, flow: Flow) -> None:
         """Ends a circuit before it has carried everything; nobody is told."""
         if flow in self.pipe.flows:
             now = self.world.engine.now
-            self.carry(now)
-            self.pipe.flows.remove(flow)
-            self._count(flow, now)
-            self._forget(flow)
+            self._end(flow, now)
             self._go_on(now)
 
     def carry(self, now: float) -> None:
-        """Moves what is open, up to now, and charges the quota for it."""
-        pipe = self.pipe
-        moved = pipe.move(now)
+        """Charges the quota for what was carried up to now."""
+        moved = self.pipe.elapse(now)
         quota = self.quota
         if quota is not None and moved > 0:
             whole = int(moved)
             self.unweighed += whole
             quota.charge(whole, whole, self._clock(now))
 
-    def _go_on(self, now: float) -> None:
-        # After a change: everybody's rate anew, and when to look again.
-        pipe = self.pipe
-        soonest = pipe.share()
+    def _go_on(self, now: float, new: Flow | None = None) -> None:
+        # After a change: the rates anew, and when to look again.
+        pipe, engine = self.pipe, self.world.engine
+        if not pipe.full and pipe.asked > pipe.rate:
+            for flow in pipe.flows:
+                flow.weight = self.books.weight(flow.who, now)
+            self.paying = sum(flow.weight > LIGHT for flow in pipe.flows)
+        changed = pipe.share(now, new)
         quota = self.quota
         if quota is not None and pipe.in_use > 0:
             left = self.left - self.unweighed
@@ -431,14 +420,20 @@ class Relay:
                     if not pipe.flows:
                         return
                 if pipe.stopped:
-                    soonest = pipe.share()
+                    changed = pipe.share(now)
             if pipe.in_use > 0:
                 # As soon as it is used up, and before that often enough to notice that little is left.
                 most = (left - _SPENT / 2) / pipe.in_use
-                soonest = min(soonest, most, max(1.0, left * 2 * _NOTICED / pipe.in_use), _STALE_S)
-        self.turn += 1
-        if soonest < float("inf"):
-            self.world.engine.at(now + soonest + 1e-6, self._wake, self.turn)
+                self.turn += 1
+                soonest = min(most, max(1.0, left * 2 * _NOTICED / pipe.in_use), _STALE_S)
+                engine.after(max(0.0, soonest) + 1e-6, self._wake, self.turn)
+        for flow in changed:
+            flow.turn += 1
+        if pipe.full:
+            # The first that is through changes the rates of all.
+            changed = sorted((flow for flow in changed if flow.rate > 0), key=Flow.seconds)[:1]
+        for flow in changed:
+            engine.after(flow.seconds(), self._through, flow, flow.turn)
         record = self.record
         if record is not None and now - record.last_seen > LOAD_S and load_step(*self.load()) != record.load:
             self.advertise()
@@ -452,19 +447,28 @@ class Relay:
             self.shown = max(row["used"] / row["limit"] for row in self.quota.rows() if row["limit"])
 
     def _wake(self, turn: int) -> None:
-        if turn != self.turn or not self.up:
+        if turn == self.turn and self.up:
+            now = self.world.engine.now
+            self.carry(now)
+            self._go_on(now)
+
+    def _through(self, flow: Flow, turn: int) -> None:
+        if turn != flow.turn or flow not in self.pipe.flows:
             return
         now = self.world.engine.now
+        flow.move(now)
+        if not flow.through:
+            self.world.engine.after(flow.seconds(), self._through, flow, turn)
+            return
         self.carry(now)
-        done = self.pipe.through()
-        for flow in done:
-            self._count(flow, now)
-            self._forget(flow)
+        self._end(flow, now)
         self._go_on(now)
-        for flow in done:
-            self.world.carried(flow)
+        self.world.carried(flow)
 
-    def _forget(self, flow: Flow) -> None:
+    def _end(self, flow: Flow, now: float) -> None:
+        flow.move(now)
+        self.pipe.remove(flow)
+        self._count(flow, now)
         for peer in (flow.src.id, flow.dst.id):
             left = self.of_peer.get(peer, 1) - 1
             if left > 0:
@@ -475,7 +479,7 @@ class Relay:
 
     def _count(self, flow: Flow, now: float) -> None:
         # Whole bytes, once each: what the sender sent is what was carried, paid for and received.
-        if flow.left <= 1.0:
+        if flow.through:
             flow.done, flow.left = flow.done + flow.left, 0.0
         n = round(flow.done) - flow.paid
         flow.paid += n
