@@ -45,6 +45,19 @@ def test_an_attack_is_run_told_and_written(tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "figures.csv").exists()
 
 
+@pytest.mark.parametrize("words", [["day"], ["attack", "hot-spot"]])
+def test_where_nothing_can_be_written_is_said_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["simulate", *words, "--no-plots", "--out", str(tmp_path / "file" / "out")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("towpath: cannot write into ")
+    assert err.count("\n") == 1
+    assert "--out" in err
+
+
 def test_everything_that_can_be_simulated_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

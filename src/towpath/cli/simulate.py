@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from cyclopts import Parameter
 from towpath.cli import UsageError
 from towpath.cli.options import Json
 from towpath.cli.output import print_json, print_line, print_table
+from towpath.errors import TowpathError
 
 if TYPE_CHECKING:
     from towpath.sim.running import Result
@@ -30,7 +32,10 @@ def simulate(
     attack: Annotated[str | None, Parameter(metavar="NAME", help="Behind `attack`: which one, or `all`.")] = None,
     /,
     *,
-    nodes: Annotated[int | None, Parameter(metavar="N", help="How many users take part.", show_default=False)] = None,
+    nodes: Annotated[
+        int | None,
+        Parameter(metavar="N", help="How many users take part; an attack is made small by any.", show_default=False),
+    ] = None,
     seed: Annotated[int, Parameter(metavar="S", help="Another one is another run.")] = 1,
     out: Annotated[
         Path | None,
@@ -58,7 +63,8 @@ def simulate(
     if what == "attack":
         names = list(ATTACKS) if attack == "all" else [attack or ""]
         if names[0] not in ATTACKS:
-            raise UsageError(f"no attack {attack or ''!r}: {', '.join(ATTACKS)}, or all")
+            wrong = "name an attack" if attack is None else f"no attack {attack!r}"
+            raise UsageError(f"{wrong}: {', '.join(ATTACKS)}, or all")
         return _attacks(names, nodes, seed, out, plots=plots, as_json=as_json)
     if what not in SCENARIOS:
         raise UsageError(f"no scenario {what!r}: {', '.join(SCENARIOS)}, or `attack NAME`")
@@ -88,10 +94,10 @@ def _scenario(name: str, nodes: int | None, seed: int, out: Path | None, *, plot
 
     if plots:
         need_matplotlib()
+    directory = _place(Path("simulated") / name if out is None else out)
     runner = Runner(scenario(name), nodes, seed)
     with _until_interrupted(runner.stop), _shown(name) as watch:
         result: Result = runner.run(watch)
-    directory = Path("simulated") / name if out is None else out
     files = write(result, directory, plots=plots)
     if as_json:
         print_json(summary(result) | {"files": [str(file) for file in files]})
@@ -115,6 +121,7 @@ def _attacks(
         need_matplotlib()
     held = True
     for name in names:
+        directory = _place((Path("simulated") / name) if out is None else (out / name if len(names) > 1 else out))
         with _shown(f"attack {name}") as watch:
             began = time.perf_counter()
 
@@ -123,7 +130,6 @@ def _attacks(
                     watch("", share, 0)
 
             report = ATTACKS[name].run("full" if nodes is None else "small", random.Random(seed), told)
-        directory = (Path("simulated") / name) if out is None else (out / name if len(names) > 1 else out)
         files = write_attack(report, directory, plots=plots)
         held = held and report.holds
         if as_json:
@@ -134,6 +140,19 @@ def _attacks(
             print_line(f"  {time.perf_counter() - began:.1f} s")
             _print_files(directory, files)
     return 0 if held else _FAILED
+
+
+def _place(directory: Path) -> Path:
+    # Before the run: nobody wants to learn after ten minutes that nothing can be written.
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as e:
+        raise TowpathError(
+            f"cannot write into {directory}: {e.strerror or e}; name another directory with --out"
+        ) from e
+    return directory
 
 
 def _print_files(directory: Path, files: Sequence[Path]) -> None:
