@@ -16,7 +16,16 @@ from tests.unit.billed import Clock, Payer, billed
 from tests.unit.nodes import until
 from towpath._native.session import Session
 from towpath.credits.paying import Stub
-from towpath.credits.receipts import DAY_S, MIN_STEP, Signed, day_of, read_dual, read_fraud_proof, sign
+from towpath.credits.receipts import (
+    DAY_S,
+    MIN_STEP,
+    Signed,
+    day_of,
+    read_dual,
+    read_fraud_proof,
+    sign,
+    unsigned_allowed,
+)
 from towpath.identity import Identity
 from towpath.relaystream.messages import Account, Evidence, Message, Settle
 from towpath.relaystream.messages import Receipt as ReceiptMessage
@@ -287,6 +296,27 @@ async def test_two_receipts_that_contradict_one_another_are_kept_as_proof() -> N
         assert read_fraud_proof(at.frauds[0]) == alice.account
         assert stub.stream.over or await over(stub)
         assert at.signed(alice) == last.receipt.cum_bytes
+
+
+async def test_who_signs_for_more_than_was_carried_is_trusted_no_more_for_it() -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        await alice.send(await alice.call(bob), MIB, bob)
+        await alice.paying.settle(30)
+        last = at.ledger.last_paid(alice.account, day_of(at.clock()))
+        assert last is not None
+        lavish = msgspec.structs.replace(last.receipt, seq=last.receipt.seq + 10, cum_bytes=2**63 - 1)
+        (stub,) = alice.paying._stubs
+        stub.send(ReceiptMessage(sign(lavish, alice.paying.account.seed)))
+        await until(lambda: at.signed(alice) == lavish.cum_bytes, 30)
+        bill = at.billing._bills[alice.account]
+        assert unsigned_allowed(bill.paid) == 4 * MIN_STEP
+        assert at.ledger.paid_for(alice.account) <= at.carried(alice.endpoint.peer_id)
+        earned = at.ledger.balance(at.clock())["earned_ever"]
+        assert earned <= last.receipt.cum_bytes + at.carried(bob.endpoint.peer_id) + 5 * MIN_STEP
+        # The file takes it, and whatever comes behind it.
+        await bob.paying.settle(30)
+        assert await at.ledger._store.written()
 
 
 async def over(stub: Stub) -> bool:

@@ -74,7 +74,7 @@ async def test_what_was_signed_is_there_after_a_restart(tmp_path: Path) -> None:
         assert not ledger.unclean
         assert ledger.balance(NOW) == before
         assert (before["earned"], before["spent"], before["balance"]) == (5 * MIB, 4 * MIB, MIB)
-        assert ledger.last_paid(payer, TODAY) == dual(receipt(1, 5 * MIB))
+        assert ledger.last_paid(payer, TODAY) == receipt(1, 5 * MIB)
         assert ledger.evidence(NOW) == [dual(receipt(1, 5 * MIB)).dual]
         assert ledger.ours(TODAY) == [dual(receipt(7, 3 * MIB))]
         assert ledger.owed_duals() == [dual(receipt(7, 3 * MIB)).dual]
@@ -128,6 +128,28 @@ async def test_what_is_carried_is_owed_until_it_is_signed(tmp_path: Path) -> Non
         assert await ledger.paid(payer, receipt(2, 6 * MIN_STEP), 3 * MIN_STEP, NOW)
         ledger.carried(payer, NETWORK, 2 * MIN_STEP, NOW)
         assert ledger.unsigned(payer) == 1
+
+
+async def test_the_newest_receipt_is_known_beside_an_older_one_that_was_countersigned() -> None:
+    payer = PAYER.public_key
+    async with opened(None) as ledger:
+        await ledger.paid(payer, receipt(1, MIB), MIB, NOW)
+        ledger.countersigned(dual(receipt(1, MIB)), NOW)
+        await ledger.paid(payer, receipt(2, 5 * MIB), 4 * MIB, NOW)
+        assert ledger.last_paid(payer, TODAY) == receipt(2, 5 * MIB)
+        assert ledger.evidence(NOW) == [dual(receipt(1, MIB)).dual]
+
+
+async def test_a_signature_for_what_nobody_carried_earns_nothing_and_keeps_the_store_whole() -> None:
+    most = 2**63 - 1
+    async with opened(None) as ledger:
+        ledger.carried(PAYER.public_key, NETWORK, MIB, NOW)
+        assert await ledger.paid(PAYER.public_key, receipt(1, most), 5 * MIB, NOW)
+        stranger = Identity.generate()
+        assert await ledger.paid(stranger.public_key, receipt(1, most, payer=stranger), MIB, NOW)
+        assert ledger.balance(NOW)["earned_ever"] == 6 * MIB
+        assert ledger.paid_for(PAYER.public_key) == MIB
+        assert ledger.paid_for(stranger.public_key) == 0
 
 
 async def test_a_receipt_of_somebody_else_or_for_another_relay_earns_nothing() -> None:

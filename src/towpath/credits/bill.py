@@ -47,7 +47,7 @@ class _Day:
 class Bill:
     """One account's. `due()` is called when its clients sent so much that a receipt is due, or one waits for that.
 
-    `load(day)` is the newest receipt that is known of a day, `paid` all that the account ever signed for.
+    `load(day)` is the newest receipt that is known of a day, `paid` what was carried for the account and it signed for.
     """
 
     def __init__(
@@ -78,6 +78,10 @@ class Bill:
         """Bytes that nothing is signed for."""
         return self.purse.count() - self.purse.signed + self.debt
 
+    def believable(self) -> int:
+        """Bytes that a receipt may newly cover: what is owed, and what a crash of ours may have made us forget."""
+        return self.owed() + unsigned_allowed(self.paid)
+
     def last(self, today: int) -> Signed | None:
         """The newest receipt of this day or the one before."""
         return self._day(today).newest or self._day(today - 1).newest
@@ -98,7 +102,8 @@ class Bill:
         day.newest = signed
         day.taken += 1
         covered = receipt.cum_bytes - (0 if newest is None else newest.receipt.cum_bytes)
-        self.paid += covered
+        # A signature for what was not carried costs nothing, so it earns no trust.
+        self.paid += min(covered, self.owed())
         # What is left of old connections last: a payer that was killed meanwhile does not know of it.
         now = min(covered, self.purse.count() - self.purse.signed)
         self.debt -= min(self.debt, covered - now)

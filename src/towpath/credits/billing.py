@@ -282,7 +282,7 @@ class Billing:
                 account,
                 lambda: self._ask(account),
                 lambda day: self._books.last_paid(account, day),
-                self._books.paid_ever(account),
+                self._books.paid_for(account),
                 self._debts.pop(account, 0),
             )
         # What came before is nobody's in particular.
@@ -327,6 +327,7 @@ class Billing:
         today = day_of(now)
         if abs(receipt.day - today) > 1:
             raise ControlProtocolError("a receipt of another day; check both clocks")
+        believable = bill.believable()
         try:
             covered = bill.take(signed)
         except Contradiction as found:
@@ -337,7 +338,7 @@ class Billing:
             if covered >= MIN_STEP:
                 tab.stream.may_say_more(1)
             self._no_rider(bill)
-            safe = self._books.paid(bill.account, signed, covered, now)
+            safe = self._books.paid(bill.account, signed, min(covered, believable), now)
             self._safe.add(safe)
             safe.add_done_callback(lambda done: self._is_safe(tab, done))
         elif tab.settling:

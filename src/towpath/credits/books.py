@@ -17,7 +17,9 @@ class RelayBooks(Protocol):
         """A sender's bytes went through a circuit; None: it shows no account, or has not signed for too much."""
 
     def paid(self, payer: bytes, signed: Signed, n: int, now: float) -> asyncio.Future[bool]:
-        """A receipt came that covers `n` bytes more than those before. Done when it is safe; False: it is not yet."""
+        """A receipt came that covers `n` bytes more than those before, as far as they can have been carried. Done when
+        it is safe; False: it is not yet.
+        """
 
     def countersigned(self, signed: Signed, now: float) -> None:
         """We countersigned it: evidence that we may bring to others."""
@@ -25,8 +27,8 @@ class RelayBooks(Protocol):
     def last_paid(self, payer: bytes, day: int) -> Signed | None:
         """The newest receipt of this account to us on this day."""
 
-    def paid_ever(self, payer: bytes) -> int:
-        """Bytes that this account ever paid us for."""
+    def paid_for(self, payer: bytes) -> int:
+        """Bytes that were carried for this account and that it signed for."""
 
     def fraud(self, proof: bytes, now: float) -> None:
         """Somebody signed two receipts that contradict one another."""

@@ -154,8 +154,9 @@ class Ledger:
                 self._store.keep("senders", (key,), sender.row(), soon=True)
 
     def paid(self, payer: bytes, signed: Signed, n: int, now: float) -> asyncio.Future[bool]:
-        """Counts a checked receipt of `payer`: what is new in it, which is `n` bytes if its caller missed none.
+        """Counts a checked receipt of `payer`: what is new in it, of which at most `n` bytes can have been carried.
 
+        Who signs can say any number: what nothing was done for is not earned.
         Done when it is on disk, before which it must not be countersigned; False: the disk refuses it now, and it is
         kept in memory and tried again.
         """
@@ -166,10 +167,11 @@ class Ledger:
             row = self._paid.get(payer, receipt.day)
             if row is not None:
                 self._store.keep("receipts_paid", (payer, receipt.day), tuple(row))
-            if new:
-                day = self._balance.add(receipt.day, earned=new)
+            earned = min(new, n)
+            if earned > 0:
+                day = self._balance.add(receipt.day, earned=earned)
                 self._store.keep("balance", (receipt.day,), day)
-                self._note_unsigned(payer, -new)
+                self._note_unsigned(payer, -earned)
             self._dropped(dropped)
             self.changed()
         return self._store.written()
@@ -208,21 +210,25 @@ class Ledger:
 
     def is_rider(self, payer: bytes) -> bool:
         """Did it have more than may go unsigned?"""
-        return self.unsigned(payer) > unsigned_allowed(self._paid.total(payer))
+        return self.unsigned(payer) > unsigned_allowed(self.paid_for(payer))
 
     def last_paid(self, payer: bytes, day: int) -> Signed | None:
-        """The newest receipt of a payer and day."""
+        """The newest receipt of a payer and day, as it was signed, without a countersignature."""
         row = self._paid.get(payer, day)
         if row is None:
             return None
-        if row.dual is not None:
-            return read_dual(row.dual)
+        # Of several receipts only some are countersigned: `row.dual` may be of one before.
         receipt = Receipt(1, self._paid.relay, payer, day, row.seq, row.cum, row.ok, row.fail)
         return Signed(receipt, row.raw)
 
     def paid_ever(self, payer: bytes) -> int:
         """Bytes that an account signed for, over all days that are kept."""
         return self._paid.total(payer)
+
+    def paid_for(self, payer: bytes) -> int:
+        """Of what an account signed for what was carried for it as well."""
+        sender = self._senders.get(payer)
+        return 0 if sender is None else min(self._paid.total(payer), sender.carried)
 
     def paid_to_us(self, since_day: int) -> list[Receipt]:
         """The newest receipt of each payer and day, from a day on."""
