@@ -198,3 +198,29 @@ async def test_numbers_are_written_as_in_the_readers_country(
     traffic.flow(200_000)
     page = await open_page(node, locale="de-DE")
     await expect(page.page.locator("[data-tile=today] dd")).to_have_text(re.compile(r"\d,\d+\s?MB"), timeout=30_000)
+
+
+async def test_tabs_that_nobody_sees_leave_the_browser_its_connections(
+    start_node: StartNode, open_page: OpenPage
+) -> None:
+    node = start_node()
+    first = await open_page(node)
+    # A browser has six connections with a server, and a stream of events takes one for as long as it is followed.
+    tabs = [await first.page.context.new_page() for _ in range(6)]
+    for tab in tabs:
+        await tab.goto(node.address)
+        await tab.evaluate(
+            """() => {
+                Object.defineProperty(document, "hidden", { get: () => window.unseen, configurable: true });
+                window.unseen = true;
+                document.dispatchEvent(new Event("visibilitychange"));
+            }"""
+        )
+    last = await first.page.context.new_page()
+    await last.goto(node.address)
+    await expect(last.locator("#state-words")).to_have_text(re.compile("^Ready to help"))
+    # Who comes back to one finds it as it is now.
+    await node.ask("/v1/mode", "POST", {"mode": "client"})
+    await tabs[0].evaluate("window.unseen = false; document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(tabs[0].locator("#state-words")).to_have_text("Not relaying")
+    await expect(tabs[0].locator(".banner")).to_be_hidden()

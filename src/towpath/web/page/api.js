@@ -5,6 +5,8 @@ const FIRST_WAIT = 500;
 const LONGEST_WAIT = 4000;
 /** Seconds without a byte after which a stream of events is taken for dead: the node says something every 15. */
 const SILENCE = 40;
+/** Milliseconds unseen after which a tab lets go of its stream: a browser has six connections with a server for all tabs. */
+const UNSEEN = 2000;
 
 /** What the node refused, or why it could not be asked: `message` is a sentence, `status` 0 when nobody answered. */
 export class ApiError extends Error {
@@ -36,15 +38,15 @@ export class Api {
     this.events = [];
     this.lastEvent = 0;
     this.wait = FIRST_WAIT;
+    this.resting = false;
     addEventListener("hashchange", () => {
       if (!location.hash.startsWith("#token=")) return;
       this.token = takeToken();
       this.become("connecting");
       this.retry();
     });
-    document.addEventListener("visibilitychange", () => {
-      if (!document.hidden) this.refresh();
-    });
+    document.addEventListener("visibilitychange", () => this.seen());
+    this.seen();
   }
 
   // --- requests ----------------------------------------------------------------------------------
@@ -167,6 +169,22 @@ export class Api {
     if (state === "up") this.refresh();
   }
 
+  /** Rests while nobody sees the page, and goes on where it was. */
+  seen() {
+    clearTimeout(this.unseen);
+    if (document.hidden) {
+      this.unseen = setTimeout(() => {
+        this.resting = true;
+        this.streaming?.abort();
+      }, UNSEEN);
+      return;
+    }
+    this.resting = false;
+    this.wait = FIRST_WAIT;
+    this.retry();
+    this.refresh();
+  }
+
   /** A request found nobody: the stream of events will find out when somebody is back. */
   lost() {
     if (this.state !== "down") this.become("down");
@@ -176,7 +194,7 @@ export class Api {
   /** Follows the node's events for ever; whatever ends the stream, it is begun again. */
   async follow() {
     for (;;) {
-      if (this.token && this.state !== "denied") {
+      if (this.token && this.state !== "denied" && !this.resting) {
         this.streaming = new AbortController();
         try {
           await this.stream(this.streaming);
@@ -184,11 +202,11 @@ export class Api {
           if (!(error instanceof ApiError) && error.name !== "AbortError" && !(error instanceof TypeError))
             reportError(error);
         }
-        if (this.state !== "denied") this.become("down");
+        if (this.state !== "denied" && !this.resting) this.become("down");
       }
       await new Promise((resolve) => {
         this.retry = resolve;
-        setTimeout(resolve, this.wait);
+        if (!this.resting) setTimeout(resolve, this.wait);
       });
       this.wait = Math.min(LONGEST_WAIT, this.wait * 1.5);
     }
