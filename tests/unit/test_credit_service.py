@@ -261,3 +261,17 @@ async def test_stopping_leaves_no_process(node: Node) -> None:
     rows = await node.store.rows("credit_used")
     assert [(row[0], row[1], row[2]) for row in rows] == [(account(US), account(1), MIB)]
     assert relay(1) not in {row[0] for row in await node.store.rows("evidence")}
+
+
+async def test_invented_liars_neither_push_out_a_known_one_nor_write_without_end(node: Node) -> None:
+    assert await node.known(1) == 100 * MIB
+    node.credit.distrust(account(1))
+    first = node.store.get("credit.liars")
+    for n in range(credit_service.LIARS + 9):
+        node.credit.distrust(n.to_bytes(32, "big"))
+    assert node.store.get("credit.liars") == first == [account(1).hex()]
+    assert not node.credit.bring(account(1), [dual(1, 2, MIB)])
+    await node.credit.stop()
+    written = node.store.get("credit.liars")
+    assert len(written) == credit_service.LIARS
+    assert account(1).hex() in written

@@ -17,7 +17,7 @@ from towpath.credits.receipts import sign as sign_receipt
 from towpath.discovery.candidates import Found, Outcome
 from towpath.errors import AddressError
 from towpath.identity import Identity
-from towpath.reputation.claims import DIGESTS, Claims
+from towpath.reputation.claims import DIGESTS, FRAUDS, Claims
 from towpath.reputation.digest import Digest, compose, due, sign
 from towpath.reputation.messages import Fraud, of_digest, of_fraud, open_message
 from towpath.reputation.score import score
@@ -232,6 +232,25 @@ async def test_what_the_gossip_says_is_bounded_and_proofs_outlive_a_restart() ->
         kept: Any = store.get("reputation.frauds")
         store.put("reputation.frauds", [[identity(9).public_key.hex(), *kept[0][1:]], "x", [1, 2]])
         assert Claims(store, now).convicted(now) == set()
+    finally:
+        await store.close()
+
+
+async def test_invented_liars_neither_push_out_a_known_one_nor_write_without_end() -> None:
+    store, now = await Store.open(None), time.time()
+    try:
+        claims = Claims(store, now)
+        known = identity(1).public_key
+        claims.matter = lambda: {known}
+        assert claims.convict(known, proof(1), now)
+        first = store.get("reputation.frauds")
+        for n in range(2, FRAUDS + 9):
+            claims.convict(identity(n).public_key, proof(n), now + 1)
+        assert claims.fraudulent(known, now)
+        assert len(claims.convicted(now)) == FRAUDS
+        assert store.get("reputation.frauds") == first
+        claims.write(now + 1)
+        assert Claims(store, now + 1).convicted(now + 1) == claims.convicted(now + 1)
     finally:
         await store.close()
 

@@ -39,6 +39,8 @@ BRINGS_AT_ONCE: Final = 20
 BRINGS_WAITING: Final = 100
 """Accounts whose evidence waits for that, some 28 KiB each."""
 LIARS: Final = 1000
+LIARS_S: Final = 60.0
+"""Lying costs nothing, and each liar writes them all: with many at once that is not done sooner again."""
 WEIGHING: Final = "credit.weighing"
 """Under which the store keeps that it has evidence."""
 _STOP_S: Final = 1.0
@@ -110,6 +112,8 @@ class Credit:
         """Evidence that waits to be checked."""
         self._showing: asyncio.TimerHandle | None = None
         self._liars = OrderedDict.fromkeys(bytes.fromhex(one) for one in store.get(_LIARS, []))
+        self._liars_written = -LIARS_S
+        self._writing_liars: asyncio.TimerHandle | None = None
         self._weigher: Weigher | None = None
         self._starting: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -139,6 +143,9 @@ class Credit:
         for timer in (self._idle, self._showing):
             if timer is not None:
                 timer.cancel()
+        if self._writing_liars is not None:
+            self._writing_liars.cancel()
+            self._write_liars()
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
@@ -225,10 +232,21 @@ class Credit:
             return
         self._liars[account] = None
         if len(self._liars) > LIARS:
-            self._liars.popitem(last=False)
-        self._store.put(_LIARS, [one.hex() for one in self._liars])
+            # Whoever wants to be forgotten can invent liars: who was heard of otherwise stays.
+            del self._liars[next((one for one in self._liars if one not in self._accounts), next(iter(self._liars)))]
+        if self._writing_liars is None:
+            wait = self._liars_written + LIARS_S - self._loop.time()
+            if wait <= 0:
+                self._write_liars()
+            else:
+                self._writing_liars = self._loop.call_later(wait, self._write_liars)
         if self._weigher is not None:
             self._weigher.distrust(account)
+
+    def _write_liars(self) -> None:
+        self._writing_liars = None
+        self._liars_written = self._loop.time()
+        self._store.put(_LIARS, [one.hex() for one in self._liars])
 
     def walk_scores(self) -> dict[bytes, float]:
         """The standing, 0…100, of the accounts that receipts lead to from us, as computed last. Not to be changed."""

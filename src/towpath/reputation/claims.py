@@ -7,7 +7,7 @@ Bounded, and kept in the store, proofs for as long as what they prove is of weig
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from towpath.credits.receipts import ReceiptError, read_fraud_proof
@@ -23,6 +23,8 @@ DIGESTS: Final = 512
 """Digests that are remembered; the oldest go first."""
 FRAUDS: Final = 256
 """Accounts whose proof is kept."""
+_WRITTEN_S: Final = 60.0
+"""Proofs cost whoever lies nothing, and each writes them all: with many at once that is not done sooner again."""
 _FORGIVEN_S: Final = 30 * 86400.0
 """A proof counts for so long; balances have halved by then."""
 _KEY: Final = "reputation.frauds"
@@ -33,7 +35,11 @@ class Claims:
     """See the module. `now` is Unix time."""
 
     def __init__(self, store: Store, now: float) -> None:
+        self.matter: Callable[[], Collection[bytes]] = tuple
+        """Accounts whose proofs are kept in the place of strangers': who wants to be forgotten can invent these."""
         self._store = store
+        self._written_at = float("-inf")
+        self._unwritten = False
         self._digests: OrderedDict[tuple[bytes, int], Digest] = OrderedDict()
         self._frauds: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._read(store.get(_KEY), now)
@@ -69,10 +75,20 @@ class Claims:
         if new:
             self._frauds[account] = (now, proof)
             self._frauds.move_to_end(account)
-            while len(self._frauds) > FRAUDS:
-                self._frauds.popitem(last=False)
-            self._store.put(_KEY, [[one.hex(), at, proof.hex()] for one, (at, proof) in self._frauds.items()])
+            if len(self._frauds) > FRAUDS:
+                known = set(self.matter())
+                del self._frauds[next((one for one in self._frauds if one not in known), next(iter(self._frauds)))]
+            self._unwritten = True
+            if abs(now - self._written_at) >= _WRITTEN_S:
+                self.write(now)
         return new
+
+    def write(self, now: float) -> None:
+        """Writes the proofs, if some are not written yet."""
+        if self._unwritten:
+            self._unwritten = False
+            self._written_at = now
+            self._store.put(_KEY, [[one.hex(), at, proof.hex()] for one, (at, proof) in self._frauds.items()])
 
     def fraudulent(self, account: bytes, now: float) -> bool:
         """Did this account sign two receipts that contradict each other, not long ago?"""

@@ -112,6 +112,7 @@ class Reputation:
         self._throw_away = throw_away
         self._relay = relay.peer_id
         self._claims = Claims(store, time.time())
+        self._claims.matter = self._named
         self._sources = Sources(store)
         self._own = (float("-inf"), OwnReputation(None, None, 0, []))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -137,6 +138,12 @@ class Reputation:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self._claims.write(time.time())
+
+    def _named(self) -> set[bytes]:
+        # The accounts of relays that we know.
+        known = (one.advertisement for one in self._discovery.finder.candidates())
+        return {said.account for said in known if said is not None and said.account is not None}
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="reputation")
@@ -210,6 +217,7 @@ class Reputation:
         return [one.dual for one in self.receipts.ours(day) if one.dual is not None]
 
     async def _ask(self) -> None:
+        self._claims.write(time.time())
         # Of what is said of relays that we know, the newest first; each digest once.
         known = {one.relay_id for one in self._discovery.finder.candidates()}
         digests = [one for one in self._claims.naming(known) if one.at != self._relay]
