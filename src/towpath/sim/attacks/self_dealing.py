@@ -47,7 +47,7 @@ class Size(NamedTuple):
     walks: int = walks.WALKS
 
 
-SMALL: Final = Size(honest=150, judges=18, walks=2_000)
+SMALL: Final = Size(honest=150, judges=60, walks=1_000)
 FULL: Final = Size(honest=2_000, judges=40)
 
 
