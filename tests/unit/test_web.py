@@ -25,7 +25,7 @@ from towpath.control.late import LateServer
 from towpath.control.paths import listen, socket_path
 from towpath.errors import TowpathError
 from towpath.settings import Settings
-from towpath.web.place import TOKEN_FILE, Place, address_to_open, open_place
+from towpath.web.place import TOKEN_FILE, Place, address_to_keep, address_to_open, open_place
 from towpath.web.serving import HEADERS
 
 ANYWHERE = {"web.listen": "127.0.0.1:0"}
@@ -122,6 +122,22 @@ async def test_nobody_else_is_answered(
 async def test_a_token_in_the_query_or_in_a_cookie_is_none(ask: Served, place: Place) -> None:
     for path, headers in ((f"/v1/status?token={place.token}", {}), ("/v1/status", {"Cookie": f"token={place.token}"})):
         assert (await ask("GET", path, headers, token=False)).status == HTTPStatus.UNAUTHORIZED
+
+
+async def test_a_ticket_is_exchanged_for_the_token_once(ask: Served, place: Place, tmp_path: Path) -> None:
+    ticket = address_to_open(tmp_path, place.url).partition("#ticket=")[2]
+    foreign = await ask("POST", "/ticket", {"Origin": "http://evil.example"}, ticket.encode(), token=False)
+    assert foreign.status == HTTPStatus.FORBIDDEN
+    answer = await ask("POST", "/ticket", None, ticket.encode(), token=False)
+    assert (answer.status, answer.json) == (HTTPStatus.OK, {"token": place.token})
+    assert answer.headers["cache-control"] == "no-store"
+    for said in (ticket, "", "nonsense", place.token, "\xff"):
+        answer = await ask("POST", "/ticket", None, said.encode("latin-1"), token=False)
+        assert answer.status == HTTPStatus.UNAUTHORIZED
+        assert "towpath web" in answer.json["error"]
+    long = await ask("POST", "/ticket", None, b"x" * 1000, token=False)
+    assert long.status == HTTPStatus.UNAUTHORIZED
+    assert (await ask("GET", "/v1/status", {"Authorization": f"Bearer {ticket}"})).status == HTTPStatus.UNAUTHORIZED
 
 
 @pytest.mark.parametrize(
@@ -251,7 +267,7 @@ def test_the_token_outlives_the_node_and_is_its_owners_alone(tmp_path: Path) -> 
     assert first.token == second.token
     assert len(first.token) == 43
     assert (tmp_path / TOKEN_FILE).stat().st_mode & 0o777 == 0o600
-    assert address_to_open(tmp_path, first.url) == f"{first.url}/#token={first.token}"
+    assert address_to_keep(tmp_path, first.url) == f"{first.url}/#token={first.token}"
     (tmp_path / TOKEN_FILE).unlink()
     third = opened(tmp_path)
     assert third.token != first.token
@@ -400,7 +416,10 @@ def test_a_browser_is_opened_where_there_is_a_screen(
     assert visited == []
     monkeypatch.setenv("DISPLAY", ":0")
     command.web(data=running)
-    assert visited == [address_to_open(running, "http://127.0.0.1:4080")]
+    assert len(visited) == 1
+    # Everybody on this machine sees what a browser is started with.
+    assert visited[0].startswith("http://127.0.0.1:4080/#ticket=")
+    assert (running / TOKEN_FILE).read_text().strip() not in visited[0]
     # On a terminal that others may look at, the token is not shown.
     assert "token" not in capsys.readouterr().out
 

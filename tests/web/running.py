@@ -12,7 +12,7 @@ from tests.peerlab import Link, Peer, RelayProcess, Stream, StreamLost, circuit_
 from tests.peerlab.identify import IDENTIFY, Identify
 from tests.peerlab.protobuf import prefixed
 from towpath.control import client
-from towpath.web.place import TOKEN_FILE, address_to_open
+from towpath.web.place import TOKEN_FILE, address_to_keep, address_to_open
 
 ROOMY = {
     f"relay.{name}": "unlimited"
@@ -65,6 +65,11 @@ class PageNode:
 
     @property
     def address(self) -> str:
+        """What `towpath web --print` says."""
+        return address_to_keep(self.data, self.url)
+
+    @property
+    def address_once(self) -> str:
         """What `towpath web` opens."""
         return address_to_open(self.data, self.url)
 

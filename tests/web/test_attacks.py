@@ -109,6 +109,26 @@ async def test_a_name_that_is_made_to_lead_here_shows_nothing(start_node: StartN
     await context.close()
 
 
+async def test_what_a_browser_is_started_with_lets_in_once(start_node: StartNode, browser: Browser) -> None:
+    node = start_node()
+    address = node.address_once
+    assert node.token not in address
+    context = await browser.new_context()
+    page, late = await context.new_page(), await context.new_page()
+    await page.goto(address)
+    await expect(page.locator("#state-words")).to_have_text("Ready to help: nobody needs you just now")
+    assert page.url.endswith("#/home")
+    # Whoever saw the address comes too late; the one who is in stays in.
+    await late.goto(address)
+    await expect(late.get_by_role("heading", name="This page needs its key")).to_be_visible()
+    await page.reload()
+    await expect(page.locator("#state-words")).to_have_text("Ready to help: nobody needs you just now")
+    # The same tab gets in by another one.
+    await late.goto(node.address_once)
+    await expect(late.locator("#state-words")).to_be_visible()
+    await context.close()
+
+
 async def test_what_a_peer_calls_itself_stays_text(
     start_node: StartNode, open_page: OpenPage, begin_traffic: BeginTraffic
 ) -> None:

@@ -15,7 +15,7 @@ from towpath.cli.output import print_json, print_line
 from towpath.cli.places import data_directory
 from towpath.control.client import ask, ready
 from towpath.errors import TowpathError
-from towpath.web.place import address_to_open
+from towpath.web.place import address_to_keep, address_to_open
 
 __all__ = ["web"]
 
@@ -30,8 +30,8 @@ def web(
 ) -> None:
     """Open the node's page in a browser.
 
-    The address holds the token that lets whoever has it do everything with this node: treat it like a password. On a
-    machine without a screen it is printed.
+    On a machine without a screen the address is printed. What is printed holds the token that lets whoever has it do
+    everything with this node: treat it like a password.
     """
     directory = data_directory(data)
     # Whether one runs: its ready.json may outlive it.
@@ -41,12 +41,12 @@ def web(
         raise TowpathError(
             "this node serves no page: start it without --no-web, and with web.listen set to a HOST:PORT"
         )
-    address = address_to_open(directory, url)
+    address = address_to_keep(directory, url)
     if as_json:
         print_json({"url": address})
     elif print_:
         print_line(address)
-    elif _has_screen(os.environ) and webbrowser.open(address):
+    elif _has_screen(os.environ) and webbrowser.open(address_to_open(directory, url)):
         print_line(f"The page is open in your browser: {url}")
     else:
         print_line(f"No browser could be opened here. Open this address, and show it to nobody:\n  {address}")

@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ from towpath.control.ports import bind
 from towpath.errors import TowpathError
 from towpath.settings import HostPort, RelayMode, Settings
 from towpath.web.names import is_loopback
+from towpath.web.ticket import NONCE, issue
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["TOKEN_FILE", "Place", "address_to_open", "open_place"]
+__all__ = ["TOKEN_FILE", "Place", "address_to_keep", "address_to_open", "open_place"]
 
 TOKEN_FILE: Final = "page.token"  # noqa: S105 - a name
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -77,9 +79,14 @@ def open_place(settings: Settings, data: Path) -> Place | None:
         raise
 
 
-def address_to_open(data: Path, url: str) -> str:
+def address_to_keep(data: Path, url: str) -> str:
     """The URL with the token, which a browser turns into the owner. TowpathError when the token cannot be read."""
     return f"{url}/#token={_kept_token(data)}"
+
+
+def address_to_open(data: Path, url: str) -> str:
+    """The URL that a browser may be started with: others see it, so it is good once, and soon. TowpathError, too."""
+    return f"{url}/#ticket={issue(_kept_token(data), time.time(), secrets.token_bytes(NONCE))}"
 
 
 def _shown(host: str, settings: Settings) -> str:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final
 
+import msgspec
 from aiohttp import ETag, web
 
 from towpath.control.server import error_answer
 from towpath.web.names import foreign, known_host
+from towpath.web.ticket import Tickets
 
 __all__ = ["HEADERS", "Dress"]
 
@@ -48,6 +51,9 @@ _TYPES: Final = {
 """What is served of the page's folder, by the end of its name; licences and notes are not."""
 _FIRST: Final = "index.html"
 _SCHEME: Final = "Bearer "
+_TICKET: Final = "/ticket"
+_TICKET_BYTES: Final = 200
+_TICKET_S: Final = 10.0
 
 
 class Dress:
@@ -55,6 +61,7 @@ class Dress:
 
     def __init__(self, token: str, names: frozenset[str], *, secure: bool) -> None:
         self._token = token.encode()
+        self._tickets = Tickets(token)
         self._names = names
         self._secure = secure
         self._files = dict(_files(resources.files("towpath.web") / "page", ""))
@@ -66,6 +73,8 @@ class Dress:
         for name in self._files:
             app.router.add_get(f"/{name}", self._file)
         app.router.add_get("/", self._file)
+        app.router.add_post(_TICKET, self._exchanged)
+        self._open = frozenset({"/", _TICKET, *(f"/{name}" for name in self._files)})
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -78,18 +87,29 @@ class Dress:
         reason = foreign(host, headers.get("Origin"), site, destination, secure=self._secure)
         if reason is not None:
             return error_answer(HTTPStatus.FORBIDDEN, f"this request is not this page's: {reason}")
-        if request.path.lstrip("/") not in self._files and request.path != "/" and not self._knows(request):
-            answer = error_answer(
-                HTTPStatus.UNAUTHORIZED, "the token is missing or wrong; open the page with `towpath web`"
-            )
-            answer.headers["WWW-Authenticate"] = "Bearer"
-            return answer
+        if request.path not in self._open and not self._knows(request):
+            return _unknown("the token is missing or wrong; open the page with `towpath web`")
         return await handler(request)
 
     def _knows(self, request: web.Request) -> bool:
         said = request.headers.get("Authorization", "")
         given = said[len(_SCHEME) :].strip() if said[: len(_SCHEME)].lower() == _SCHEME.lower() else ""
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
+
+    async def _exchanged(self, request: web.Request) -> web.StreamResponse:
+        """The token, for a ticket."""
+        said = b""
+        # Whoever asks is nobody yet: no more is read of it than a ticket is long, and not for long.
+        try:
+            async with asyncio.timeout(_TICKET_S):
+                while len(said) <= _TICKET_BYTES and (piece := await request.content.read(_TICKET_BYTES)):
+                    said += piece
+        except TimeoutError:
+            said = b""
+        if not self._tickets.take(said.decode("latin-1"), time.time()):
+            return _unknown("this address was used before, or is too old; open the page with `towpath web`")
+        body = msgspec.json.encode({"token": self._token.decode()})
+        return web.Response(body=body, content_type="application/json")
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = request.path.lstrip("/") or _FIRST
@@ -103,6 +123,12 @@ class Dress:
         answer.headers["Cache-Control"] = "no-cache"
         answer.etag = tag
         return answer
+
+
+def _unknown(sentence: str) -> web.Response:
+    answer = error_answer(HTTPStatus.UNAUTHORIZED, sentence)
+    answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 async def _headed(_request: web.Request, response: web.StreamResponse) -> None:

@@ -17,21 +17,35 @@ export class ApiError extends Error {
   }
 }
 
-/** The token from the address's fragment, moved to where only this tab sees it; null without one. */
-function takeToken() {
-  const found = /^#token=([\w.~-]+)/.exec(location.hash);
-  if (found) {
-    sessionStorage.setItem(TOKEN, found[1]);
-    history.replaceState(null, "", `${location.pathname}#/home`);
-  }
+const KEY = /^#(token|ticket)=([\w.~-]+)/;
+
+/**
+ * The token from the address's fragment, or for the ticket there, moved to where only this tab sees it; null without one.
+ * Before anything is waited for, the address is a page's again.
+ */
+async function takeToken() {
+  const [, kind, key] = KEY.exec(location.hash) ?? [];
+  if (kind) history.replaceState(null, "", `${location.pathname}#/home`);
+  const token = kind === "ticket" ? await exchanged(key) : key;
+  if (token) sessionStorage.setItem(TOKEN, token);
   return sessionStorage.getItem(TOKEN);
+}
+
+/** What the node gives for a ticket; null when that is none any more. */
+async function exchanged(ticket) {
+  try {
+    const answer = await fetch("/ticket", { method: "POST", body: ticket, credentials: "omit", cache: "no-store" });
+    return answer.ok ? (await answer.json()).token : null;
+  } catch {
+    return null;
+  }
 }
 
 export class Api {
   constructor() {
-    this.token = takeToken();
+    this.token = null;
     /** `connecting`, `up`, `down` (nobody answers) or `denied` (no token, or a wrong one). */
-    this.state = this.token ? "connecting" : "denied";
+    this.state = KEY.test(location.hash) || sessionStorage.getItem(TOKEN) ? "connecting" : "denied";
     this.watches = new Map();
     this.stateCallbacks = new Set();
     this.eventCallbacks = new Set();
@@ -40,13 +54,22 @@ export class Api {
     this.wait = FIRST_WAIT;
     this.resting = false;
     addEventListener("hashchange", () => {
-      if (!location.hash.startsWith("#token=")) return;
-      this.token = takeToken();
+      if (!KEY.test(location.hash)) return;
+      this.enter();
       this.become("connecting");
-      this.retry();
     });
     document.addEventListener("visibilitychange", () => this.seen());
+    this.enter();
     this.seen();
+  }
+
+  /** Takes the token that the address or this tab has; requests wait for it. */
+  enter() {
+    this.entered = takeToken().then((token) => {
+      this.token = token;
+      if (token) this.retry();
+      else this.become("denied");
+    });
   }
 
   // --- requests ----------------------------------------------------------------------------------
@@ -77,6 +100,7 @@ export class Api {
 
   async send(path, options) {
     let answer;
+    await this.entered;
     try {
       answer = await fetch(path, {
         ...options,
@@ -194,6 +218,7 @@ export class Api {
   /** Follows the node's events for ever; whatever ends the stream, it is begun again. */
   async follow() {
     for (;;) {
+      await this.entered;
       if (this.token && this.state !== "denied" && !this.resting) {
         this.streaming = new AbortController();
         try {
