@@ -6,6 +6,7 @@ import asyncio
 import functools
 import shutil
 import time
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -317,6 +318,27 @@ async def test_who_signs_for_more_than_was_carried_is_trusted_no_more_for_it() -
         # The file takes it, and whatever comes behind it.
         await bob.paying.settle(30)
         assert await at.ledger._store.written()
+
+
+async def test_of_many_accounts_a_few_are_looked_at_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, seen = asyncio.get_running_loop(), []
+    turns = Counter({"turn": 1})
+
+    def turn() -> None:
+        if turns:
+            turns["turn"] += 1
+            loop.call_soon(turn)
+
+    async with billed() as at:
+        many = {bytes((n,)) * 32: object() for n in range(200)}
+        monkeypatch.setattr(at.billing, "_look_at", lambda account, *_: seen.append((turns["turn"], account)))
+        monkeypatch.setattr(at.billing, "_bills", many)
+        loop.call_soon(turn)
+        await until(lambda: len(seen) >= 200, 30)
+        monkeypatch.undo()
+        assert {account for _, account in seen[:200]} == set(many)
+        assert max(Counter(number for number, _ in seen).values()) <= 64
+        turns.clear()  # Ends the counting.
 
 
 async def over(stub: Stub) -> bool:

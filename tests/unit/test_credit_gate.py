@@ -180,6 +180,24 @@ async def test_the_ledger_outlives_the_process(tmp_path: Path) -> None:
         assert middle.status()["credits"]["earned"] == 5.0
 
 
+async def test_of_many_clients_a_few_are_told_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bytes] = []
+    async with relay() as middle:
+        many = {bytes((n,)) * 38: bytes((n,)) * 32 for n in range(100)}
+        credits = middle.credits
+        monkeypatch.setattr(credits.billing, "shown_accounts", lambda: many)
+        monkeypatch.setattr(credits.billing, "shown_by", many.get)
+        monkeypatch.setattr(credits, "_tell_one", lambda peer_id, account: told.append(peer_id))
+        assert credits._telling is not None
+        credits._telling.cancel()
+        credits._tell()
+        assert len(told) == 32
+        await until(lambda: len(told) == 100, 30)
+        assert set(told) == set(many)
+        # Until the next minute.
+        assert not credits._to_tell
+
+
 async def test_a_name_that_means_nothing_is_answered_with_a_sentence() -> None:
     async with client() as node:
         with pytest.raises(TowpathError, match="no peer id, account or network"):

@@ -60,8 +60,8 @@ PATIENCE_S: Final = 10.0
 QUIET_S: Final = 15.0
 """An account that sends nothing for so long is asked for what is left."""
 _TICK_S: Final = 1.0
-_AT_A_TIME: Final = 256
-"""Circuits that are counted in one turn of the loop."""
+_AT_A_TIME: Final = 64
+"""Circuits that are counted, and accounts that are looked at, in one turn of the loop."""
 _DEBTS: Final = 4096
 """Accounts whose debt is remembered when they are gone."""
 _log = get_logger("credits")
@@ -135,6 +135,8 @@ class Billing:
         self._quiet: dict[bytes, tuple[int, float]] = {}
         self._debts: OrderedDict[bytes, int] = OrderedDict()
         self._round: list[Circuit] = []
+        self._to_look_at: list[bytes] = []
+        self._looking: asyncio.Handle | None = None
         self._counting: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._calm = asyncio.Event()
@@ -153,10 +155,11 @@ class Billing:
         self._relay = relay
         self._round.clear()
         if relay is None:
-            for handle in (self._timer, self._counting):
+            for handle in (self._timer, self._counting, self._looking):
                 if handle is not None:
                     handle.cancel()
-            self._timer = self._counting = None
+            self._timer = self._counting = self._looking = None
+            self._to_look_at.clear()
             return
         relay.circuit_billed = self._count
         for tab in self._tabs.values():
@@ -174,6 +177,11 @@ class Billing:
         """Whose account this peer has shown and signs for."""
         tab = self._tabs.get(peer_id)
         return None if tab is None or tab.bill is None or tab.bill.rider else tab.bill.account
+
+    def shown_by(self, peer_id: bytes) -> bytes | None:
+        """Whose account this peer has shown, whether or not it signs."""
+        tab = self._tabs.get(peer_id)
+        return None if tab is None or tab.bill is None else tab.bill.account
 
     def peers_of(self, account: bytes) -> list[bytes]:
         """Who has shown this account."""
@@ -396,9 +404,20 @@ class Billing:
         if not self._round and self._relay.circuits:
             self._round = list(self._relay.circuits.values())
             self._count_some()
+        if not self._to_look_at and self._bills:
+            self._to_look_at = list(self._bills)
+            self._look_at_some()
+
+    def _look_at_some(self) -> None:
+        self._looking = None
         now, today = time.monotonic(), day_of(self._clock())
-        for account, bill in list(self._bills.items()):
-            self._look_at(account, bill, now, today)
+        for account in self._to_look_at[-_AT_A_TIME:]:
+            bill = self._bills.get(account)
+            if bill is not None:
+                self._look_at(account, bill, now, today)
+        del self._to_look_at[-_AT_A_TIME:]
+        if self._to_look_at:
+            self._looking = asyncio.get_running_loop().call_soon(self._look_at_some)
 
     def _look_at(self, account: bytes, bill: Bill, now: float, today: int) -> None:
         counted = bill.purse.count()

@@ -39,6 +39,8 @@ __all__ = ["Credits"]
 
 _TELL_S: Final = 60.0
 """How often clients are told anew how their accounts stand, if anything changed."""
+_AT_A_TIME: Final = 32
+"""Clients, in one turn of the loop."""
 _WEIGH_S: Final = 1.0
 """How long a client waits at most for its credit to be computed, when the relay is crowded."""
 
@@ -63,6 +65,7 @@ class Credits:
         self._client: ClientService | None = None
         self._said: dict[bytes, tuple[bool, int, int | None]] = {}
         self._telling: asyncio.TimerHandle | None = None
+        self._to_tell: list[bytes] = []
         self._weighed: dict[bytes, list[Callable[[], None]]] = {}
         public = self.account.public_key
         self.ledger = Ledger(store, key.peer_id, self._tier)
@@ -176,12 +179,18 @@ class Credits:
                 self._tell_one(peer_id, account)
 
     def _tell(self) -> None:
-        self._telling = asyncio.get_running_loop().call_later(_TELL_S, self._tell)
-        shown = self.billing.shown_accounts()
-        for peer_id in self._said.keys() - shown.keys():
-            del self._said[peer_id]
-        for peer_id, account in shown.items():
-            self._tell_one(peer_id, account)
+        # A few in each turn of the loop, over as many turns as it takes.
+        if not self._to_tell:
+            self._to_tell = list(self.billing.shown_accounts())
+            for peer_id in self._said.keys() - set(self._to_tell):
+                del self._said[peer_id]
+        for peer_id in self._to_tell[-_AT_A_TIME:]:
+            account = self.billing.shown_by(peer_id)
+            if account is not None:
+                self._tell_one(peer_id, account)
+        del self._to_tell[-_AT_A_TIME:]
+        wait = 0.0 if self._to_tell else _TELL_S
+        self._telling = asyncio.get_running_loop().call_later(wait, self._tell)
 
     def _stands(self, peer_id: bytes, account: bytes) -> tuple[bool, int, int | None]:
         _, prefix = self.gate.known_as(peer_id)
