@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from towpath.web.names import foreign, host_of, known_host
 
 ANY = st.text(max_size=60)
-NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}(\.[a-z][a-z0-9-]{0,10}){0,3}", fullmatch=True)
+NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]([a-z0-9-]{0,10}[a-z0-9])?){0,3}", fullmatch=True)
 ADDRESSES = st.ip_addresses().map(lambda a: f"[{a}]" if isinstance(a, ipaddress.IPv6Address) else str(a))
 PORTS = st.sampled_from(["", ":1", ":4080", ":65535"])
 
