@@ -216,6 +216,24 @@ async def test_every_answer_tells_the_browser_to_be_strict(ask: Served, path: st
     assert answer.headers["server"] == "towpath"
 
 
+@pytest.mark.parametrize("sent", [f"GET /{'a' * 9000} HTTP/1.1", "GET / HTTP/9.9.9", "\x16\x03\x01<script>", "GET"])
+async def test_what_is_not_http_is_answered_and_fills_no_log(
+    ask: Served, place: Place, sent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await ask("GET", "/", token=False)
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection(*place.sock.getsockname()[:2])
+        writer.write(f"{sent}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        answer = Answer(await reader.read())
+    writer.close()
+    assert answer.status == HTTPStatus.BAD_REQUEST
+    assert "no request" in answer.json["error"]
+    assert answer.headers["server"] == "towpath"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert caplog.records == []
+
+
 async def test_a_file_is_sent_again_only_when_it_is_another(ask: Served) -> None:
     first = await ask("GET", "/style.css", token=False)
     again = await ask("GET", "/style.css", {"If-None-Match": first.headers["etag"]}, token=False)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from towpath.control.description import DESCRIPTION, METRICS, describe
 from towpath.control.route import Asked, Controlled, NotUnderstood, Parameter, Route, WrongRequest
@@ -158,14 +159,7 @@ class _Place:
     def __init__(self, sock: socket.socket, app: web.Application, tls: ssl.SSLContext | None = None) -> None:
         self._socket = sock
         self._tls = tls
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            keepalive_timeout=IDLE,
-            lingering_time=1.0,
-            shutdown_timeout=1.0,
-            handler_cancellation=True,
-        )
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0, handler_cancellation=True)
         self._server: asyncio.Server | None = None
         self._silent: set[asyncio.BaseProtocol] = set()
         """Connections on which nothing was asked yet."""
@@ -187,10 +181,13 @@ class _Place:
         server = self._runner.server
         if server is None or len(server.connections) >= MAX_CONNECTIONS:
             return _Full()
-        protocol = server()
+        loop = asyncio.get_running_loop()
+        # None is no log, which its types don't say.
+        none: Any = None
+        protocol = _Connection(server, loop=loop, access_log=none, keepalive_timeout=IDLE, lingering_time=1.0)
         self._silent.add(protocol)
         # aiohttp waits for ever for a first request.
-        asyncio.get_running_loop().call_later(IDLE, self._waited, protocol)
+        loop.call_later(IDLE, self._waited, protocol)
         return protocol
 
     def _waited(self, protocol: web.RequestHandler) -> None:
@@ -202,6 +199,31 @@ class _Place:
     async def _asked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.discard(request.protocol)
         return await handler(request)
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's, but for what is not HTTP: anybody can send that, so it is answered and not logged."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if not isinstance(exc, HttpProcessingError) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        answer = error_answer(HTTPStatus.BAD_REQUEST, "this is no request that is understood here, or it is too long")
+        # What makes the answers of a place its own is not asked for this one.
+        answer.headers.update(_BARE)
+        answer.force_close()
+        return answer
+
+
+_BARE: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Server": "towpath",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 async def _replace(before: _Place | None, after: _Place | None) -> None:
