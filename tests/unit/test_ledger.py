@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from towpath.credits import earned
 from towpath.credits.free_tier import Tier
 from towpath.credits.ledger import Ledger
 from towpath.credits.receipts import DAY_S, MIN_STEP, Receipt, Signed, countersign, day_of, read_dual, sign
@@ -181,6 +182,24 @@ async def test_old_receipts_are_dropped_and_never_counted_again(tmp_path: Path) 
     await ledger.paid(PAYER.public_key, receipt(1, 5 * MIB), 5 * MIB, NOW)
     assert ledger.balance(NOW)["earned_ever"] == 5 * MIB
     await store.close()
+
+
+async def test_invented_payers_push_out_one_another_and_not_who_paid_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(earned, "MAX_RECEIPTS", 16)
+    async with opened(None) as ledger:
+        for n in range(16):
+            payer = Identity(bytes((n + 9,)) * 32)
+            # Who paid much did so before all others.
+            signed = receipt(1, 1 if n else 5 * MIB, TODAY - (1 if n else 2), payer)
+            await ledger.paid(payer.public_key, signed, MIB, NOW)
+        later = NOW + 9 * DAY_S
+        for n in range(8):
+            payer = Identity(bytes((n + 99,)) * 32)
+            await ledger.paid(payer.public_key, receipt(1, MIB, TODAY + 9, payer), MIB, later)
+        kept = [one.cum_bytes for one in ledger.paid_to_us(0)]
+        assert len(kept) == 16
+        assert kept.count(5 * MIB) == 1
+        assert kept.count(MIB) == 8
 
 
 async def test_a_fraud_proof_is_handed_on() -> None:

@@ -119,7 +119,13 @@ class PaidToUs:
     def _make_room(self, now: float) -> list[tuple[bytes, int]]:
         if len(self._rows) < MAX_RECEIPTS:
             return []
-        closed = sorted((key for key in self._rows if not self._is_open(key[1], now)), key=lambda key: key[1])
+        # Anybody can invent accounts that sign for a byte each: what is worth least goes first, not what is oldest.
+        worth = [
+            (decayed(row.cum, (key[1] + 1) * DAY_S, now), key)
+            for key, row in self._rows.items()
+            if not self._is_open(key[1], now)
+        ]
+        closed = [key for _, key in sorted(worth)]
         return self._drop(closed[: max(1, MAX_RECEIPTS // 16)])
 
     def _drop(self, keys: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
