@@ -419,3 +419,22 @@ async def test_the_walk_score_of_a_relays_account_counts_in_its_rank() -> None:
     assert [one.candidate.walk for one in sorted(finding.ranked(), key=lambda one: -one.score)] == [100.0, 0.0, 0.0]
     assert max(one.score for one in finding.ranked()) == 40
     await finding.close()
+
+
+async def test_what_a_relay_was_used_for_is_told_and_a_failure_once_it_is_the_relays() -> None:
+    told: list[tuple[bytes, bool]] = []
+    it = finder()
+    it.tried = lambda relay, served: told.append((relay, served))
+    for number in (1, 2):
+        it.take(found(number))
+    # Nobody answers yet: it may be our own line.
+    it.note(relay_id(1), Outcome.FAILED, used=True)
+    it.note(relay_id(2), Outcome.FAILED)
+    assert told == []
+    it.note(relay_id(2), Outcome.SERVED, used=True)
+    assert sorted(told) == sorted([(relay_id(2), True), (relay_id(1), False)])
+    it.note(relay_id(1), Outcome.FAILED, used=True)
+    it.note(relay_id(1), Outcome.FAILED)
+    it.note(relay_id(2), Outcome.KEPT, used=True)
+    assert told[2:] == [(relay_id(1), False)]
+    await it.close()

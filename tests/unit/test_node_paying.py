@@ -39,6 +39,9 @@ async def test_everything_that_was_relayed_is_signed_for_at_the_end(hidden: bool
         assert signed[0] > 6 * MIB
         assert MIB < signed[1] < 2 * MIB
         assert at.relay.status()["credits"]["earned"] == pytest.approx(sum(signed) / MIB, abs=0.1)
+        # Both say that the relay served them; what they say makes its reputation.
+        assert all(receipt.ok >= 1 and receipt.fail == 0 for receipt in books.paid_to_us(0))
+        assert "circuits worked" in " ".join(at.relay.reputation.own().parts)
 
 
 async def test_a_relay_that_ends_asks_for_the_rest_first() -> None:

@@ -18,6 +18,7 @@ from towpath.credits.decay import CREDIT
 from towpath.credits.free_tier import UNLIMITED, Tier
 from towpath.credits.gate import Gate
 from towpath.credits.ledger import Ledger
+from towpath.credits.outcomes import Outcomes
 from towpath.credits.paying import Paying
 from towpath.credits.policy import LEAST, Enforce
 from towpath.credits.priority import priority
@@ -57,6 +58,7 @@ class Credits:
         # an account of its own.
         self.account = load_account(data if store.kept else None)
         self.told = Told()
+        self.outcomes = Outcomes()
         self._endpoint = relay
         self._settings = settings
         self._terms_of: CreditsSettings | None = None
@@ -85,6 +87,7 @@ class Credits:
             show=lambda: settings().relay.priority_access,
             owned=own(key.seed, key.peer_id, public),
             evidence=lambda _relay: self.ledger.evidence(time.time()),
+            outcomes=self.outcomes.of,
         )
         self.paying.on_refused = self._refused
 
@@ -98,6 +101,7 @@ class Credits:
         client.pay_with(self.paying)
         discovery.account = self.account.public_key
         discovery.finder.walks = self.credit.walk_scores
+        discovery.finder.tried = lambda relay, served: self.outcomes.note(relay, served, time.time())
         reputation.receipts, reputation.account = self.ledger, self.account
         reputation.on_fraud, reputation.on_evidence = self.credit.distrust, self._brought
         self._probed, self._on_fraud = reputation.probed, reputation.fraud

@@ -87,7 +87,7 @@ class Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cum_bytes: _Count
     """Bytes of this day, all together, that the payer sent through the relay."""
     ok: _Small
-    """Circuits of this day that the relay brought about for the payer,"""
+    """Circuits and reservations of this day that the relay gave the payer,"""
     fail: _Small
     """and that failed through the relay's fault."""
 

@@ -125,7 +125,9 @@ class Finder:
         self._rng = random.Random() if rng is None else rng
         self._known: dict[bytes, _Entry] = {}
         self._no_relay: dict[bytes, tuple[float, float]] = {}
-        self._unsure: dict[bytes, float] = {}
+        self.tried: Callable[[bytes, bool], None] = lambda relay_id, served: None
+        """Called with each relay that served us, and with each that failed us through its own fault; see `note`."""
+        self._unsure: dict[bytes, tuple[float, bool]] = {}
         self._answered_at = float("-inf")
         self._probing: dict[bytes, asyncio.Task[None]] = {}
         self._probe_slots = asyncio.Semaphore(_PROBES)
@@ -198,8 +200,9 @@ class Finder:
 
     # --- measuring -----------------------------------------------------------------------------
 
-    def note(self, relay_id: bytes, outcome: Outcome, rtt_ms: float | None = None) -> None:
-        """Tells what became of something tried with a relay; of one that is not known nothing is kept.
+    def note(self, relay_id: bytes, outcome: Outcome, rtt_ms: float | None = None, *, used: bool = False) -> None:
+        """Tells what became of something tried with a relay; of one that is not known nothing is kept. `used`: it was
+        to serve us, and not only looked at.
 
         A failure counts against a relay only when another answers within a minute, before or after: otherwise our own
         line is down.
@@ -211,13 +214,17 @@ class Finder:
         if entry is not None:
             entry.own = noted(entry.own, outcome, now, rtt_ms=rtt_ms, blame=sure)
             if not sure and outcome is Outcome.FAILED:
-                self._unsure[relay_id] = now
+                self._unsure[relay_id] = (now, used)
+            elif used and outcome in (Outcome.SERVED, Outcome.FAILED):
+                self.tried(relay_id, outcome is Outcome.SERVED)
             self._changed()
         if up:
             self._answered_at = now
-            for other, at in self._unsure.items():
+            for other, (at, was_used) in self._unsure.items():
                 if other != relay_id and now - at <= _BLAME_S and (unsure := self._known.get(other)) is not None:
                     unsure.own = blamed(unsure.own)
+                    if was_used:
+                        self.tried(other, False)
             self._unsure.clear()
 
     async def measure(self, most: int) -> None:

@@ -165,7 +165,7 @@ class Guided:
 
     def note(self, relay_id: bytes, outcome: str, rtt_s: float | None = None) -> None:
         """See Guide."""
-        self._finder.note(relay_id, Outcome(outcome), rtt_s * 1000 if rtt_s else None)
+        self._finder.note(relay_id, Outcome(outcome), rtt_s * 1000 if rtt_s else None, used=True)
         self.changed()
 
     def name(self, relays: Sequence[str]) -> None:
