@@ -442,7 +442,20 @@ def test_a_browser_is_opened_where_there_is_a_screen(
     assert "token" not in capsys.readouterr().out
 
 
-def test_a_node_without_a_page_says_how_to_get_one(running: Path) -> None:
+@pytest.mark.parametrize(
+    ("listen", "events", "told"),
+    [
+        ("none", [], "without --no-web"),
+        ("127.0.0.1:4080", [], "without --no-web"),
+        ("none", [{"kind": "page_not_served", "sentence": "of an earlier run"}], "without --no-web"),
+        ("127.0.0.1:4080", [{"kind": "page_not_served", "sentence": "no certificate"}], "no certificate; then start"),
+    ],
+)
+def test_a_node_without_a_page_says_how_to_get_one(
+    running: Path, monkeypatch: pytest.MonkeyPatch, listen: str, events: list[dict[str, str]], told: str
+) -> None:
+    answers = {"/v1/status": {}, "/v1/settings": {"web.listen": {"value": listen}}, "/v1/log?limit=1000": events}
+    monkeypatch.setattr(command, "ask", lambda data, path: answers[path])
     (running / "ready.json").write_text(json.dumps({"web": None}))
-    with pytest.raises(TowpathError, match="without --no-web"):
+    with pytest.raises(TowpathError, match=told):
         command.web(data=running, print_=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -38,9 +39,7 @@ def web(
     ask(directory, "/v1/status")
     url = (ready(directory) or {}).get("web")
     if not isinstance(url, str):
-        raise TowpathError(
-            "this node serves no page: start it without --no-web, and with web.listen set to a HOST:PORT"
-        )
+        raise TowpathError(f"this node serves no page: {_why_none(directory)}")
     address = address_to_keep(directory, url)
     if as_json:
         print_json({"url": address})
@@ -52,6 +51,14 @@ def web(
         print_line(f"No browser could be opened here. Open this address, and show it to nobody:\n  {address}")
         port = urlsplit(url).port
         print_line(f"From another machine, first: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
+
+
+def _why_none(directory: Path) -> str:
+    said = [event["sentence"] for event in ask(directory, "/v1/log?limit=1000") if event["kind"] == "page_not_served"]
+    # The log is kept over restarts; what the settings say now is asked for first.
+    if ask(directory, "/v1/settings")["web.listen"]["value"] == "none" or not said:
+        return "start it without --no-web, and with web.listen set to a HOST:PORT"
+    return f"{said[-1]}; then start it again"
 
 
 def _has_screen(environ: Any) -> bool:
