@@ -304,3 +304,21 @@ def test_what_was_lost_on_the_way_is_paid_with_the_next_receipt(done: list[tuple
 
     with World() as world:
         asyncio.run(live())
+
+
+def test_a_relay_that_asks_for_every_byte_gets_few_signatures_and_who_asks_for_steps_gets_them_all() -> None:
+    async def live() -> None:
+        story = Story(world)
+        await story.meet()
+        for _ in range(300):
+            await story.do("send", 1)
+            await story.do("ask", 1)
+        # Half a minute of the pace, however slow the machine.
+        assert 64 <= len(story.ever) <= 64 + 15
+        for _ in range(20):
+            await story.do("send", 1 << 20)
+            await story.do("ask", 1 << 40)
+        assert read_receipt(story.ever[-1]).cum_bytes == story.sent
+
+    with World() as world:
+        asyncio.run(live())

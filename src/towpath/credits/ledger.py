@@ -7,6 +7,7 @@ counted within a second. Used on the node's loop; nothing here waits for the dis
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -281,7 +282,7 @@ class Ledger:
 
     def ours(self, day: int) -> list[Signed]:
         """The newest countersigned receipts of our own account of a day."""
-        return [read_dual(dual) for (_, of), (_, _, dual) in self._owed.items() if of == day]
+        return [_read_own(dual) for (_, of), (_, _, dual) in self._owed.items() if of == day]
 
     def relayed_for_me(self, relay: bytes) -> int:
         """Bytes that our account signed for this relay, over all days that are kept."""
@@ -310,3 +311,7 @@ class Ledger:
             "spent_ever": spent_ever,
             "payers": self._paid.payers(),
         }
+
+
+# Whoever asks what is behind a digest asks for the same ones again and again: two signatures each.
+_read_own = functools.lru_cache(maxsize=256)(read_dual)

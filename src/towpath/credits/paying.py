@@ -16,7 +16,7 @@ from towpath.credits.account import prove
 from towpath.credits.receipts import DAY_S, MIN_STEP, SKIPPED, ReceiptError, day_of, read_dual
 from towpath.credits.turns import Turns
 from towpath.log import get_logger
-from towpath.relaystream.framing import frame
+from towpath.relaystream.framing import Pace, frame
 from towpath.relaystream.messages import (
     MAX_BROUGHT,
     Account,
@@ -44,6 +44,10 @@ __all__ = ["Paying", "Stub"]
 
 _KEPT: Final = 4096
 """Relays whose numbers are remembered."""
+_SMALL: Final = (64.0, 0.5)
+"""Receipts for less than a step that one relay gets, at once and each second from then on: each is a write that waits
+for the disk.
+"""
 _log = get_logger("credits")
 
 
@@ -76,7 +80,7 @@ class Stub:
 class _Chain:
     """What we sent through one relay, and signed for."""
 
-    __slots__ = ("begun", "ended", "lock", "overbilled", "sessions", "signed")
+    __slots__ = ("begun", "ended", "lock", "overbilled", "sessions", "signed", "small")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -86,6 +90,7 @@ class _Chain:
         self.begun: dict[int, tuple[int, int]] = {}
         """Per day, what this process committed last: seq and total."""
         self.overbilled = False
+        self.small = Pace(*_SMALL)
 
     def sent(self) -> int:
         """Bytes that this process gave to circuits through the relay."""
@@ -266,7 +271,7 @@ class Paying:
             if covered < due.bytes and not chain.overbilled:
                 chain.overbilled = True
                 _log.info("relay_bills_more", asked=due.bytes, sent=covered)
-            if covered <= 0:
+            if covered <= 0 or (covered < MIN_STEP and not chain.small.take(time.monotonic())):
                 return
             seq, cum = self._next(chain, relay, due.day)
             cum += covered
