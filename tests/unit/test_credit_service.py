@@ -275,3 +275,22 @@ async def test_invented_liars_neither_push_out_a_known_one_nor_write_without_end
     written = node.store.get("credit.liars")
     assert len(written) == credit_service.LIARS
     assert account(1).hex() in written
+
+
+async def test_thousands_who_are_asked_about_at_once_do_not_overrun_the_process(node: Node) -> None:
+    assert await node.known(1) == 100 * MIB
+    many = [account(1), *(n.to_bytes(32, "big") for n in range(3000))]
+    for one in many:
+        node.credit.standing(one)
+    for _ in range(3):
+        node.credit.used(account(1), MIB)
+    await node.settled()
+    assert node.credit.credit_of(account(1)) == 97 * MIB
+    # Begun anew, it is told and asked all of that again.
+    pid = node.credit.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: node.credit.pid not in (None, pid))
+    await node.settled()
+    assert node.credit.restarts == 1
+    assert node.credit.credit_of(account(1)) == 97 * MIB

@@ -33,6 +33,8 @@ RESTARTS_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0, 60.0)
 STEADY_S: Final = 60.0
 ACCOUNTS: Final = 4096
 """Whose credit is remembered."""
+AT_ONCE: Final = 64
+"""Questions under way: a process that has hundreds to read is taken for one that does not read."""
 BRINGS_PER_S: Final = 5.0
 BRINGS_AT_ONCE: Final = 20
 """Evidence that is checked, of all together: 64 receipts take the process some 15 ms."""
@@ -103,6 +105,8 @@ class Credit:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._accounts: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._later: OrderedDict[bytes, None] = OrderedDict()
+        """Accounts that something is to be told or asked of when others were answered."""
         self._scores: dict[bytes, float] = {}
         self._scored_at = -WALKS_S
         self._given_at = -STALE_S
@@ -287,6 +291,10 @@ class Credit:
         if weigher is None:
             self._start()
             return kept
+        if weigher.under_way >= AT_ONCE:
+            if len(self._later) < ACCOUNTS:
+                self._later[account] = None
+            return kept
         kept.asked = True
         self._settled.clear()
         self._tell_given(weigher)
@@ -297,10 +305,22 @@ class Credit:
         if self._weigher is None:
             self._start()
             return
+        if self._weigher.under_way >= AT_ONCE:
+            self._later[account] = None
+            return
         amount, kept.untold = kept.untold, 0
         kept.told += amount
         self._settled.clear()
         self._weigher.take(account, amount)
+
+    def _go_on(self) -> None:
+        while self._later and self._weigher is not None and self._weigher.under_way < AT_ONCE:
+            account, _ = self._later.popitem(last=False)
+            kept = self._accounts.get(account)
+            if kept is not None and kept.untold:
+                self._take(account, kept)
+            elif kept is not None:
+                self._ask(account)
 
     def _has_nothing(self) -> bool:
         """Is there nothing to weigh? Looked at again after a while."""
@@ -382,6 +402,7 @@ class Credit:
             if timer is not None:
                 timer.cancel()
         self._showing = None
+        self._later.clear()
         # What it counted and did not say is counted again: it was not written down either.
         for kept in self._accounts.values():
             kept.untold += kept.told
@@ -399,7 +420,7 @@ class Credit:
         self._deaths += 1
 
     def _settle(self) -> None:
-        if self._weigher is not None and not self._weigher.busy and not self._shown:
+        if self._weigher is not None and not self._weigher.busy and not self._shown and not self._later:
             self._settled.set()
 
     # --- what it found -------------------------------------------------------------------------
@@ -415,6 +436,7 @@ class Credit:
                 kept.at = self._loop.time()
                 if before != found:
                     self.changed(account)
+        self._go_on()
         self._settle()
 
     def _have_scored(self, scores: dict[bytes, float]) -> None:

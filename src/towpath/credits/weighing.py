@@ -148,6 +148,11 @@ class Weigher:
         """Is there a question that it has not answered?"""
         return bool(self._questions)
 
+    @property
+    def under_way(self) -> int:
+        """Questions that it has not answered."""
+        return len(self._questions)
+
     # --- telling and asking --------------------------------------------------------------------
 
     def ask(self, account: bytes) -> None:
