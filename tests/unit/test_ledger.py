@@ -202,6 +202,13 @@ async def test_invented_payers_push_out_one_another_and_not_who_paid_much(monkey
         assert kept.count(MIB) == 8
 
 
+async def test_a_free_tier_used_under_a_clock_years_ahead_refills_once_the_clock_is_right() -> None:
+    async with opened(None, Tier(4 * MIB, MIB)) as ledger:
+        ledger.carried(None, NETWORK, 4 * MIB, NOW + 1000 * DAY_S)
+        assert ledger.free_left(NETWORK, NOW) == 0
+        assert ledger.free_left(NETWORK, NOW + 2) == 2 * MIB
+
+
 async def test_a_fraud_proof_is_handed_on() -> None:
     async with opened(None) as ledger:
         told: list[bytes] = []

@@ -14,6 +14,7 @@ __all__ = ["MAX_SENDERS", "Charge", "Sender", "Senders"]
 
 MAX_SENDERS: Final = 20_000
 """Accounts, and as many networks, of which something is known; those that sent last."""
+_WRONG_S: Final = 3600.0
 FORGOTTEN_S: Final = 90 * 86400
 """Who sent nothing for so long is forgotten, if its free tier is full again."""
 
@@ -83,7 +84,12 @@ class Senders:
     def free_left(self, who: bytes, tier: Tier, now: float) -> int:
         """What is left of the free tier of an account or network."""
         known = self._of(who).get(who)
-        return tier.left(FULL if known is None else known.bucket, now)
+        if known is None:
+            return tier.left(FULL, now)
+        if known.bucket.at > now + _WRONG_S:
+            # It was the clock that was wrong: else it refills no sooner than at that time.
+            known.bucket = known.bucket._replace(at=now)
+        return tier.left(known.bucket, now)
 
     def charge(
         self, account: bytes | None, prefix: bytes, n: int, credit: int, tier: Tier, now: float
