@@ -77,14 +77,13 @@ class Bringing(Protocol):
 class Tab:
     """What one client's stream has shown."""
 
-    __slots__ = ("bill", "brought", "evidence", "nonce", "owned", "settling", "shown", "stream")
+    __slots__ = ("bill", "brought", "evidence", "nonce", "settling", "shown", "stream")
 
     def __init__(self, stream: ControlStream) -> None:
         self.stream = stream
         self.nonce = secrets.token_bytes(32)
         self.shown = False
         self.bill: Bill | None = None
-        self.owned: bytes | None = None
         self.brought = 0
         self.evidence: list[bytes] = []
         self.settling = False
@@ -191,11 +190,6 @@ class Billing:
         """Peers that have shown accounts, with these."""
         return {tab.peer_id: tab.bill.account for tab in self._tabs.values() if tab.bill is not None}
 
-    def relay_of(self, peer_id: bytes) -> bytes | None:
-        """The relay that the account of this peer proved to be its own."""
-        tab = self._tabs.get(peer_id)
-        return None if tab is None else tab.owned
-
     async def settle(self, seconds: float) -> None:
         """Asks everybody for what is left to sign, and countersigns; the relay is about to stop. So long at most."""
         for tab in list(self._tabs.values()):
@@ -282,7 +276,8 @@ class Billing:
 
     def _show(self, tab: Tab, message: Account) -> None:
         account = read_proof(message.proof, self._endpoint.peer_id, tab.peer_id, tab.nonce)
-        tab.owned = None if message.owned is None else read_owned(message.owned, account)
+        if message.owned is not None:
+            read_owned(message.owned, account)
         bill = self._bills.get(account)
         if bill is None:
             bill = self._bills[account] = Bill(

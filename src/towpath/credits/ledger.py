@@ -81,8 +81,6 @@ class Ledger:
     def __init__(self, store: Store, relay: bytes, tier: Callable[[], Tier], source: CreditSource = NO_CREDIT) -> None:
         self.source = source
         self.unclean = False
-        self.changed: Callable[[], None] = lambda: None
-        """Called behind each receipt that changed something."""
         self.on_fraud: Callable[[bytes], None] = lambda proof: None
         """Called with the proof that somebody signed two receipts that contradict one another."""
         self._store = store
@@ -174,7 +172,6 @@ class Ledger:
                 self._store.keep("balance", (receipt.day,), day)
                 self._note_unsigned(payer, -earned)
             self._dropped(dropped)
-            self.changed()
         return self._store.written()
 
     def countersigned(self, signed: Signed, now: float) -> None:
@@ -184,7 +181,6 @@ class Ledger:
             row = self._paid.get(receipt.payer, receipt.day)
             if row is not None:
                 self._store.keep("receipts_paid", (receipt.payer, receipt.day), tuple(row))
-                self.changed()
 
     def fraud(self, proof: bytes, now: float) -> None:
         """Somebody signed two receipts that contradict one another; the proof of it was checked."""
@@ -259,10 +255,6 @@ class Ledger:
         """The highest number and total that our account gave this relay for a day."""
         return self._signing.get((relay, day))
 
-    def highest_seq(self, relay: bytes) -> int:
-        """The highest number that our account ever gave this relay; 0: none."""
-        return max((seq for (of, _), (seq, _) in self._signing.items() if of == relay), default=0)
-
     def owed(self, signed: Signed, now: float) -> None:
         """Keeps a checked receipt of ours that its relay countersigned: we owe its account that much."""
         receipt = signed.receipt
@@ -274,7 +266,6 @@ class Ledger:
         self._store.keep("receipts_owed", key, self._owed[key])
         if signed.relay_account is not None:
             self.source.owes(signed)
-        self.changed()
 
     def owed_duals(self) -> list[bytes]:
         """Every countersigned receipt of our own account that is kept."""
