@@ -154,7 +154,7 @@ async def test_ready_tells_everything_and_leaves_nothing_behind(start: Start, tm
     ids = await ask(start, "id", "--data", data)
     assert ids == {"peer_id": ready["peer_id"], "relay_id": ready["relay_id"]}
     assert await command.end(signal.SIGTERM) == 0
-    assert sorted(os.listdir(data)) == ["lock", "peer.key", "relay.key", "towpath.db"]
+    assert sorted(os.listdir(data)) == ["account.key", "lock", "peer.key", "relay.key", "towpath.db"]
 
 
 async def test_people_are_told_what_it_does_and_how_to_ask_it(start: Start, tmp_path: Path) -> None:

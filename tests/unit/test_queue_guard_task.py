@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.unit.native.pair import Pair, marks, pair
+from tests.unit.native.pair import Pair, pair
 from towpath._native.session import Session
 from towpath.relay.queue_guard import Decision, QueueGuard, Sample
 from towpath.relay.queue_guard_task import INTERVAL_S, LOW_EFFORT, QUIET_S, Guard
@@ -168,9 +168,9 @@ async def test_packets_are_marked_as_lower_effort_from_start_to_stop() -> None:
     async with pair() as both:
         guard = Told().guard(both)
         await both.connect()
-        assert sorted(marks(socket.AF_INET)) == [0, LOW_EFFORT]
+        assert sorted(both.marks(socket.AF_INET)) == [0, LOW_EFFORT]
         guard.stop()
-        assert set(marks(socket.AF_INET)) == {0}
+        assert set(both.marks(socket.AF_INET)) == {0}
 
 
 async def test_a_session_that_ended_meanwhile_needs_no_care() -> None:

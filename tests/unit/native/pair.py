@@ -47,6 +47,27 @@ class Pair:
         await stream.close()
         return took
 
+    def marks(self, family: int) -> Iterator[int]:
+        """The traffic class of each end of every connection between the two."""
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                s = socket.socket(fileno=os.dup(int(name)))
+            except OSError:
+                continue
+            with s:
+                if s.family != family or s.type != socket.SOCK_STREAM or not self._is_ours(s):
+                    continue
+                if family == socket.AF_INET6:
+                    yield s.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+                else:
+                    yield s.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)
+
+    def _is_ours(self, s: socket.socket) -> bool:
+        try:
+            return self.port in (s.getsockname()[1], s.getpeername()[1])
+        except OSError:  # it listens
+            return False
+
 
 @asynccontextmanager
 async def pair(host: str = "127.0.0.1") -> AsyncIterator[Pair]:
@@ -63,22 +84,3 @@ async def pair(host: str = "127.0.0.1") -> AsyncIterator[Pair]:
         if both.tasks:
             await asyncio.wait(both.tasks)
         reactor.close()
-
-
-def marks(family: int) -> Iterator[int]:
-    """The traffic class of every connected TCP socket of this process."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            s = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
-        with s:
-            if (
-                s.family == family
-                and s.type == socket.SOCK_STREAM
-                and not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            ):
-                if family == socket.AF_INET6:
-                    yield s.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
-                else:
-                    yield s.getsockopt(socket.IPPROTO_IP, socket.IP_TOS)

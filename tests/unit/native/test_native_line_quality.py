@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.unit.native.pair import marks, pair
+from tests.unit.native.pair import pair
 from towpath._native.linequality import LineWatch, pace
 
 KIB = 1 << 10
@@ -91,7 +91,7 @@ async def test_marks_are_on_an_endpoints_own_sockets_while_they_are_wanted(host:
         both.there.set_traffic_class(LOW_EFFORT)
         await both.connect()
         await both.through(await both.connect(), KIB)
-        assert sorted(marks(family)) == [0, 0, 0, LOW_EFFORT, LOW_EFFORT, LOW_EFFORT]
+        assert sorted(both.marks(family)) == [0, 0, 0, LOW_EFFORT, LOW_EFFORT, LOW_EFFORT]
         both.there.set_traffic_class(0)
         await both.through(await both.connect(), KIB)
-        assert set(marks(family)) == {0}
+        assert set(both.marks(family)) == {0}
