@@ -18,10 +18,10 @@ from towpath.credits.computing_messages import (
     UsedUp,
     decode_from_child,
     decode_from_node,
-    encode,
 )
 from towpath.credits.receipts import DAY_S, MAX_DUAL, Receipt, countersign, read_fraud_proof, sign
 from towpath.identity import Identity
+from towpath.packets import encode
 from towpath.signed import OVERHEAD, signed
 
 __all__ = ["check", "seeds"]

@@ -16,13 +16,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-__all__ = ["MAX_PACKET", "ChildProcess"]
+from towpath.packets import MAX_PACKET
+
+__all__ = ["ChildProcess"]
 
 Said = TypeVar("Said")
 Heard = TypeVar("Heard")
-
-MAX_PACKET: Final = 65536
-"""Bytes of one message."""
 
 _QUEUED: Final = 512
 """Packets that may wait for a process that does not read; with more it is as good as dead."""

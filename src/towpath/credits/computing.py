@@ -16,7 +16,6 @@ from typing import Final
 
 from towpath.credits.computing_messages import (
     KEYS_AT_ONCE,
-    MAX_PACKET,
     MOST_SCORES,
     USED_AT_ONCE,
     Ask,
@@ -40,11 +39,11 @@ from towpath.credits.computing_messages import (
     UsedUp,
     Walk,
     decode_from_node,
-    encode,
 )
 from towpath.credits.known import Key, Known, Row, Used
 from towpath.credits.receipts import ReceiptError, read_dual
 from towpath.errors import TowpathError
+from towpath.packets import MAX_PACKET, encode
 
 __all__ = ["Computing", "main"]
 

@@ -15,7 +15,6 @@ from towpath.credits.receipts import MAX_DUAL, MAX_EVIDENCE, MAX_FRAUD_PROOF
 __all__ = [
     "EDGES_AT_ONCE",
     "KEYS_AT_ONCE",
-    "MAX_PACKET",
     "MOST_SCORES",
     "ROWS_AT_ONCE",
     "USED_AT_ONCE",
@@ -41,10 +40,8 @@ __all__ = [
     "Walk",
     "decode_from_child",
     "decode_from_node",
-    "encode",
 ]
 
-MAX_PACKET: Final = 65536
 ROWS_AT_ONCE: Final = 64
 USED_AT_ONCE: Final = 500
 EDGES_AT_ONCE: Final = 1000
@@ -208,17 +205,8 @@ class Trouble(msgspec.Struct, tag=5, array_like=True, frozen=True):
 FromNode = Begin | Load | LoadUsed | Give | Bring | Take | Ask | Walk | Distrust
 FromChild = Standing | Scores | Dropped | Fraud | Trouble | UsedUp
 
-_encoder = msgspec.msgpack.Encoder()
 _from_node: msgspec.msgpack.Decoder[FromNode] = msgspec.msgpack.Decoder(FromNode)
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
-
-
-def encode(message: FromNode | FromChild) -> bytes:
-    """ValueError when it is too long for a packet."""
-    data = _encoder.encode(message)
-    if len(data) > MAX_PACKET:
-        raise ValueError(f"a message of {len(data)} bytes, more than a packet takes")
-    return data
 
 
 def decode_from_node(data: bytes) -> FromNode:

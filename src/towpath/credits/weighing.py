@@ -34,11 +34,11 @@ from towpath.credits.computing_messages import (
     UsedUp,
     Walk,
     decode_from_child,
-    encode,
 )
 from towpath.credits.credit_service import WEIGHING, Counts
 from towpath.credits.receipts import MAX_EVIDENCE
 from towpath.log import get_logger
+from towpath.packets import encode
 
 if TYPE_CHECKING:
     from towpath.store import Store

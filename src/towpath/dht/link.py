@@ -11,7 +11,6 @@ from typing import Final
 import trio
 
 from towpath.dht.messages import (
-    MAX_PACKET,
     Ask,
     Failed,
     FromChild,
@@ -22,8 +21,8 @@ from towpath.dht.messages import (
     Opened,
     Start,
     decode_from_node,
-    encode,
 )
+from towpath.packets import MAX_PACKET, encode
 
 __all__ = ["Link", "NoStream"]
 

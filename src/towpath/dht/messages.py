@@ -13,7 +13,6 @@ import msgspec
 __all__ = [
     "GOSSIP",
     "KAD",
-    "MAX_PACKET",
     "PUBLIC_KAD",
     "Answer",
     "Ask",
@@ -31,13 +30,11 @@ __all__ = [
     "Trouble",
     "decode_from_child",
     "decode_from_node",
-    "encode",
 ]
 
 KAD: Final = "/towpath/kad/1.0.0"
 PUBLIC_KAD: Final = "/ipfs/kad/1.0.0"
 GOSSIP: Final = "/meshsub/1.1.0"
-MAX_PACKET: Final = 65536
 
 PeerId = Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
 Addresses = Annotated[list[Annotated[bytes, msgspec.Meta(min_length=1, max_length=160)]], msgspec.Meta(max_length=8)]
@@ -159,17 +156,8 @@ class Heard(msgspec.Struct, tag=5, array_like=True, frozen=True):
 FromNode = Start | Mine | Opened | Failed | Ask | GiveUp
 FromChild = Open | Answer | Table | Trouble | Heard
 
-_encoder = msgspec.msgpack.Encoder()
 _from_node: msgspec.msgpack.Decoder[FromNode] = msgspec.msgpack.Decoder(FromNode)
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
-
-
-def encode(message: FromNode | FromChild) -> bytes:
-    """ValueError when it is too long for a packet."""
-    data = _encoder.encode(message)
-    if len(data) > MAX_PACKET:
-        raise ValueError(f"a message of {len(data)} bytes, more than a packet takes")
-    return data
 
 
 def decode_from_node(data: bytes) -> FromNode:

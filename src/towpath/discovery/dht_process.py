@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from towpath.child_process import ChildProcess
-from towpath.dht.messages import FromChild, FromNode, decode_from_child, encode
+from towpath.dht.messages import FromChild, FromNode, decode_from_child
+from towpath.packets import encode
 
 __all__ = ["DhtProcess"]
 
