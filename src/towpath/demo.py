@@ -122,10 +122,12 @@ def line_of(process: subprocess.Popen[str], what: str) -> str:
     """The next line that a process prints."""
     import select
 
-    stdout = process.stdout
-    if stdout is None or not select.select([stdout], [], [], READY_TIMEOUT)[0]:
+    waiting = select.poll()
+    if process.stdout is not None:
+        waiting.register(process.stdout, select.POLLIN)
+    if process.stdout is None or not waiting.poll(READY_TIMEOUT * 1000):
         raise DemoError(f"{what} said nothing for {READY_TIMEOUT:.0f} s")
-    line = stdout.readline()
+    line = process.stdout.readline()
     if not line:
         raise DemoError(f"{what} ended with code {process.wait()}")
     return line

@@ -178,6 +178,8 @@ def test_a_circuits_rate_is_what_it_moved_since() -> None:
 def _watched(data: Path, ended: Callable[[subprocess.Popen[bytes], int], None]) -> tuple[int, bytes]:
     """`towpath top` on a terminal of its own until `ended(process, terminal)`: its exit code, and what it drew."""
     own, its = pty.openpty()
+    waiting = select.poll()
+    waiting.register(own, select.POLLIN)
     termios.tcsetwinsize(its, (24, 80))
     environ = {**os.environ, "TOWPATH_DATA": str(data), "TERM": "xterm", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "towpath", "top"]
@@ -188,7 +190,7 @@ def _watched(data: Path, ended: Callable[[subprocess.Popen[bytes], int], None]) 
     until = time.monotonic() + 30
     try:
         while time.monotonic() < until:
-            if select.select([own], [], [], 0.05)[0]:
+            if waiting.poll(50):
                 try:
                     seen += os.read(own, 65536)
                 except OSError:

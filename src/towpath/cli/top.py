@@ -153,10 +153,11 @@ def _keys() -> Iterator[Any]:
     """A function that waits so many seconds for keys and returns those that were pressed, unseen."""
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
+    waiting = select.poll()
+    waiting.register(terminal, select.POLLIN)
 
     def pressed(seconds: float) -> str:
-        ready, _, _ = select.select([terminal], [], [], seconds)
-        return os.read(terminal, 64).decode(errors="replace") if ready else ""
+        return os.read(terminal, 64).decode(errors="replace") if waiting.poll(seconds * 1000) else ""
 
     tty.setcbreak(terminal)
     try:

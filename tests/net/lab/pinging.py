@@ -36,7 +36,9 @@ def ping(host: Host, address: str, seconds: float, every: float = 0.02) -> Pings
     """Pings `address` from `host` for so long and returns the round trips."""
     sent: dict[int, int] = {}
     times: list[float] = []
+    waiting = select.poll()
     with host.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+        waiting.register(s, select.POLLIN)
         s.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         s.setblocking(False)
         begun = time.monotonic()
@@ -47,7 +49,7 @@ def ping(host: Host, address: str, seconds: float, every: float = 0.02) -> Pings
                 s.sendto(_request(number), (address, 0))
                 number += 1
             wait = max(0.0, begun + number * every - time.monotonic())
-            if select.select([s], [], [], min(wait, every))[0]:
+            if waiting.poll(min(wait, every) * 1000):
                 data, notes, _, _ = s.recvmsg(2048, 512)
                 kind, at = data[20], struct.unpack_from("!H", data, 26)[0]
                 if kind == _ECHO_REPLY and at in sent:
