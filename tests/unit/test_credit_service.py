@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.unit.credit_receipts import DAY, MIB, NOW, account, dual, relay, sign
 from towpath.credits import credit_service
 from towpath.credits.credit_service import Credit
 from towpath.credits.receipts import read_fraud_proof
+from towpath.credits.weighing import Weigher
 from towpath.store import Store
 
 pytestmark = pytest.mark.serial
@@ -79,6 +81,19 @@ async def test_who_relayed_for_us_has_credit_and_nobody_waits_for_the_answer(nod
     await node.settled()
     assert node.credit.credit_of(account(1)) == 100 * MIB
     assert told == [account(1)]
+
+
+async def test_a_process_that_knows_its_receipts_before_it_is_asked_has_not_answered_yet(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Weigher.start
+
+    async def slowly(weigher: Weigher, *known: Any) -> None:
+        await start(weigher, *known)
+        await until(lambda: not weigher.busy)
+
+    monkeypatch.setattr(Weigher, "start", slowly)
+    assert await node.known(1) == 100 * MIB
 
 
 async def test_what_a_relay_does_for_us_counts_at_once(node: Node) -> None:

@@ -228,7 +228,6 @@ class Credit:
         self._brings = (left, now)
         if self._shown and self._weigher is not None:
             self._showing = self._loop.call_later((1 - left) / BRINGS_PER_S, self._show)
-        self._settle()
 
     def distrust(self, account: bytes) -> None:
         """It was proven that an account signed two receipts of one number: what it signs as a payer counts no more."""
