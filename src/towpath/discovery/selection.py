@@ -10,12 +10,27 @@ import functools
 import ipaddress
 import random
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from towpath.discovery.candidates import Candidate, Measured, ip_addresses, rest_left
 from towpath.reputation.score import ranking, score, stars
 
-__all__ = ["EXPLORE", "NOTHING", "Avoiding", "Placed", "Ranked", "diverse", "order", "rank", "score_of", "usable"]
+__all__ = [
+    "EXPLORE",
+    "NOTHING",
+    "Avoiding",
+    "Placed",
+    "Ranked",
+    "Standing",
+    "arranged",
+    "asked_all_the_same",
+    "diverse",
+    "order",
+    "rank",
+    "score_of",
+    "standing",
+    "usable",
+]
 
 EXPLORE: Final = 0.25
 """How often a newcomer gets a place before relays that have proven themselves."""
@@ -27,6 +42,8 @@ _NEWCOMER_TRIES: Final = 2.5
 _GRADE: Final = 10.0
 _LOAD_POINTS: Final = 3.0
 _LAST_RESORT_S: Final = 60.0
+_PROVEN, _NEWCOMER, _FALLBACK = range(3)
+T = TypeVar("T")
 
 
 class Avoiding(NamedTuple):
@@ -67,6 +84,15 @@ class Placed(NamedTuple):
     """It stands before relays that have proven themselves, to be tried."""
 
 
+class Standing(NamedTuple):
+    """What of the place of a usable candidate nothing but the candidate decides: it may be kept until that changes."""
+
+    tier: int
+    """Proven, newcomer, or only when there is nobody else."""
+    key: tuple[float, float, float]
+    """Within the tier; smaller is better."""
+
+
 def rank(
     candidates: Iterable[Candidate],
     now: float,
@@ -97,30 +123,48 @@ def order(
     against = [_against(candidate, avoiding) for candidate in ordered]
     resting = [rest_left(candidate.own, now) for candidate in ordered]
     nobody = not any(not told and left == 0 for told, left in zip(against, resting, strict=True))
-    proven: list[tuple[tuple[float, ...], Placed]] = []
-    newcomers: list[tuple[tuple[float, ...], Placed]] = []
-    fallback: list[tuple[tuple[float, ...], Placed]] = []
-    unusable: list[tuple[tuple[float, ...], Placed]] = []
+    able: list[tuple[Standing, Placed]] = []
+    unable: list[tuple[Standing, Placed]] = []
     for candidate, told, left in zip(ordered, against, resting, strict=True):
-        own = candidate.own
-        if left > 0 and not told and nobody and now - max(own.failed_at, own.refused_at) >= _LAST_RESORT_S:
+        own, stands = candidate.own, standing(candidate)
+        if told and not left:
+            unable.append((stands, Placed(candidate, told)))
+        elif not left:
+            able.append((stands, Placed(candidate)))
+        elif not told and nobody and asked_all_the_same(own, now):
             note = f"{_why_it_rests(own)}: asked all the same, as there is no other"
-            placed = Placed(candidate, (), (note,))
-        elif left > 0:
-            placed = Placed(candidate, (*told, f"{_why_it_rests(own)}: not asked for another {_ago(left)}"))
+            able.append((stands, Placed(candidate, (), (note,))))
         else:
-            placed = Placed(candidate, told)
-        key = (*_order(candidate), rng.random())
-        if placed.against:
-            unusable.append((key, placed))
-        elif candidate.source == "bootstrap":
-            fallback.append((key, placed))
-        elif own.tries < _NEWCOMER_TRIES:
-            newcomers.append((key, placed))
-        else:
-            proven.append((key, placed))
-    first, new, last, out = (_sorted(rows) for rows in (proven, newcomers, fallback, unusable))
-    return [*_mixed(first, new, rng, explore), *last, *out]
+            why = f"{_why_it_rests(own)}: not asked for another {_ago(left)}"
+            unable.append((stands, Placed(candidate, (*told, why))))
+    first = arranged(able, rng, explore=explore)
+    last = _by_key(((stands.key, placed) for stands, placed in unable), rng)
+    return [*(placed._replace(explored=True) if explored else placed for placed, explored in first), *last]
+
+
+def standing(candidate: Candidate) -> Standing:
+    """Where it stands while it is usable."""
+    if candidate.source == "bootstrap":
+        tier = _FALLBACK
+    else:
+        tier = _NEWCOMER if candidate.own.tries < _NEWCOMER_TRIES else _PROVEN
+    return Standing(tier, _order(candidate))
+
+
+def arranged(
+    usable: Iterable[tuple[Standing, T]], rng: random.Random, *, explore: float = EXPLORE
+) -> list[tuple[T, bool]]:
+    """Usable ones, the best first, and of each whether it stands before proven ones to be tried."""
+    tiers: tuple[list[tuple[tuple[float, ...], T]], ...] = ([], [], [])
+    for (tier, key), one in usable:
+        tiers[tier].append((key, one))
+    proven, newcomers, fallback = (_by_key(rows, rng) if rows else [] for rows in tiers)
+    return [*_mixed(proven, newcomers, rng, explore), *((one, False) for one in fallback)]
+
+
+def asked_all_the_same(own: Measured, now: float) -> bool:
+    """Is one that rests asked when there is nobody else?"""
+    return now - max(own.failed_at, own.refused_at) >= _LAST_RESORT_S
 
 
 def score_of(candidate: Candidate) -> int:
@@ -160,23 +204,22 @@ def _relay_id(candidate: Candidate) -> bytes:
     return candidate.relay_id
 
 
-def _key(row: tuple[tuple[float, ...], Placed]) -> tuple[float, ...]:
-    return row[0]
+def _by_key(rows: Iterable[tuple[tuple[float, ...], T]], rng: random.Random) -> list[T]:
+    # Equals in a random order; their numbers only so that no two of them are ever compared themselves.
+    drawn = sorted((key, rng.random(), number, one) for number, (key, one) in enumerate(rows))
+    return [one for *_, one in drawn]
 
 
-def _sorted(rows: list[tuple[tuple[float, ...], Placed]]) -> list[Placed]:
-    return [placed for _, placed in sorted(rows, key=_key)]
-
-
-def _mixed(proven: list[Placed], newcomers: list[Placed], rng: random.Random, explore: float) -> list[Placed]:
-    mixed: list[Placed] = []
+def _mixed(proven: list[T], newcomers: list[T], rng: random.Random, explore: float) -> list[tuple[T, bool]]:
+    mixed: list[tuple[T, bool]] = []
     first, new = list(reversed(proven)), list(reversed(newcomers))
-    while first or new:
-        if new and (not first or rng.random() < explore):
-            one = new.pop()
-            mixed.append(one._replace(explored=True) if first else one)
+    while first and new:
+        if rng.random() < explore:
+            mixed.append((new.pop(), True))
         else:
-            mixed.append(first.pop())
+            mixed.append((first.pop(), False))
+    mixed += [(one, False) for one in reversed(first)]
+    mixed += [(one, False) for one in reversed(new)]
     return mixed
 
 
