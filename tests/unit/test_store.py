@@ -77,6 +77,30 @@ async def test_rows_of_the_ledger_are_written_at_once_and_replaced_by_their_key(
         assert await again.rows("balance") == [(7, 10, 20)]
 
 
+@pytest.mark.parametrize(
+    ("table", "key", "values"),
+    [
+        ("balance", (1,), (2**63, 1)),
+        ("balance", (-(2**63) - 1,), (1, 1)),
+        ("senders", (b"net",), (0, 0, 0, float("nan"), 0.0, 0, 0)),
+        ("senders", (b"net",), (0, 0, 0, 0.0, float("inf"), 0, 0)),
+        ("receipts_owed", (b"relay", 1), (1, 1, bytes(64 * 1024 + 1))),
+        ("signing", (b"relay", "\udc80"), (1, 1)),
+        ("signing", (b"relay",), None),
+        ("nothing", (b"relay",), (1,)),
+    ],
+)
+async def test_what_the_file_would_refuse_is_refused_at_once_and_holds_up_nothing(
+    path: Path, table: str, key: tuple[batch.Value, ...], values: tuple[batch.Value, ...] | None
+) -> None:
+    async with opened(path) as store:
+        store.keep("balance", (1,), (2**63 - 1, -(2**63)))
+        with pytest.raises(ValueError, match=r"kept|integers|more than|surrogates"):
+            store.keep(table, key, values)
+        assert await store.written()
+        assert await store.rows("balance") == [(1, 2**63 - 1, -(2**63))]
+
+
 async def test_what_is_kept_in_one_turn_of_the_loop_is_written_all_or_none(path: Path) -> None:
     async with opened(path) as first:
         first.keep("balance", (1,), (1, 1))

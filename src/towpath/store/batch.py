@@ -7,18 +7,36 @@ written. All of it is bounded, because a full disk may keep it here for days.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import Final
 
-__all__ = ["MAX_PEERS", "Batch", "Value"]
+from towpath.store.schema import KEPT
+
+__all__ = ["MAX_PEERS", "MAX_VALUE", "Batch", "Value", "check_row"]
 
 MAX_PEERS: Final = 10_000
+MAX_VALUE: Final = 64 * 1024
+"""Bytes of one text or blob of a row."""
 _MAX_MINUTES: Final = 2_880
 _MAX_WAITING_EVENTS: Final = 500
 
 Event = tuple[float, str, str, str]
 """When, kind, sentence, facts as JSON."""
 Value = int | float | str | bytes | None
+
+
+def check_row(table: str, key: tuple[Value, ...], values: tuple[Value, ...] | None) -> None:
+    """ValueError for a row that cannot be written: in the file it would hold up everything that is told beside it."""
+    if len(key) != KEPT.get(table):
+        raise ValueError(f"{table!r} is no table that rows are kept in by {len(key)} columns")
+    for value in (*key, *(values or ())):
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"{table}: {value} is more than SQLite's integers hold")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{table}: {value} is no number that can be kept")
+        if isinstance(value, str | bytes) and len(value if isinstance(value, bytes) else value.encode()) > MAX_VALUE:
+            raise ValueError(f"{table}: a value of more than {MAX_VALUE} bytes")
 
 
 class Batch:

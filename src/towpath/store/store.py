@@ -20,7 +20,7 @@ import msgspec
 
 from towpath.errors import TowpathError
 from towpath.log import get_logger
-from towpath.store.batch import Batch, Value
+from towpath.store.batch import Batch, Value, check_row
 from towpath.store.file import File
 from towpath.store.history import MINUTE
 from towpath.store.writer import Writer
@@ -203,8 +203,9 @@ class Store:
         """Keeps a row of a table of `schema.KEPT`, written at once; None removes it.
 
         What is kept in one turn of the loop is written in one transaction. `soon`: with the counters instead, for what
-        may lose its last second.
+        may lose its last second. ValueError for what the file would refuse, and nothing is changed.
         """
+        check_row(table, key, values)
         self._pending.rows[table, key] = values
         if soon:
             self._soon()
