@@ -163,14 +163,14 @@ def _load(path: Path) -> tuple[dict[str, Any], list[Row]]:
 
 
 def render(path: Path = LATEST) -> None:
-    """Puts the tables of a run into docs/benchmarks.md: bounded rows, further rows, rows of other relays."""
+    """Puts the tables of a run into docs/benchmarks.md: bounded rows and further rows; or all, if other relays ran too."""
     run, rows = _load(path)
-    own = [row for row in rows if row.relay == "towpath"]
     tables = {
-        "figures": [row for row in own if row.bound is not None],
-        "matrix": [row for row in own if row.bound is None],
-        "peers": [row for row in rows if row.relay != "towpath"],
+        "figures": [row for row in rows if row.bound is not None],
+        "matrix": [row for row in rows if row.bound is None],
     }
+    if any(row.relay != "towpath" for row in rows):
+        tables = {"peers": sorted(rows, key=lambda row: row.what)}
     machine = run["machine"]
     heading = (
         f"{run['date']}, {machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}, {run['form']} form.\n\n"
