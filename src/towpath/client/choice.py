@@ -59,6 +59,10 @@ def apart(one: Offer, other: Offer) -> bool:
     return not one.networks & other.networks and (one.family is None or one.family != other.family)
 
 
+def _fits(one: Offer, others: Iterable[Offer]) -> bool:
+    return all(apart(one, other) for other in others)
+
+
 def in_order(seats: Iterable[Seat]) -> list[Seat]:
     """Those that lead to us now, best first: the first is the active one, the next its standby."""
     good = [seat for seat in seats if seat.state == "active"]
@@ -81,14 +85,16 @@ def plan(seats: Sequence[Seat], offers: Sequence[Offer], now: float, wanted: int
 def _spread(have: Sequence[Offer], free: Sequence[Offer], wanted: int) -> list[Offer]:
     # Volunteers before bootstrap relays, and apart from each other if that is possible.
     chosen: list[Offer] = []
+    if len(have) >= wanted:
+        return chosen
     for far in (True, False):
         for bootstrap in (False, True):
             for offer in free:
                 if len(have) + len(chosen) >= wanted:
                     return chosen
-                if offer in chosen or offer.bootstrap is not bootstrap:
+                if offer.bootstrap is not bootstrap or offer in chosen:
                     continue
-                if not far or all(apart(offer, other) for other in [*have, *chosen]):
+                if not far or (_fits(offer, have) and _fits(offer, chosen)):
                     chosen.append(offer)
     return chosen
 
@@ -101,10 +107,12 @@ def _improvement(
         return []
     age = {seat.offer: now - seat.since for seat in seats if seat.ours_to_end}
     for worst in reversed(good):
+        if age.get(worst, -1.0) < min(BOOTSTRAP_S, SETTLED_S):
+            continue
         rest = [other for other in good if other is not worst]
-        crowded = not all(apart(worst, other) for other in rest)
+        crowded = not _fits(worst, rest)
         for offer in free:
-            fits = all(apart(offer, other) for other in rest)
+            fits = _fits(offer, rest)
             if not (fits or crowded) or (offer.bootstrap and not worst.bootstrap):
                 continue
             volunteers = worst.bootstrap and not offer.bootstrap
@@ -115,14 +123,12 @@ def _improvement(
 
 
 def _superfluous(seats: Sequence[Seat], good: Sequence[Offer], now: float, wanted: int) -> tuple[bytes, ...]:
-    kept = _best(good, wanted)
+    if len(good) < wanted:
+        return ()
+    kept = _best(good, wanted) if len(good) > wanted else good
     free_to_end = {seat.offer.relay_id for seat in seats if seat.ours_to_end}
     surplus = [offer.relay_id for offer in good if offer not in kept]
-    idle = [
-        seat.offer.relay_id
-        for seat in seats
-        if len(good) >= wanted and seat.state == "lost" and now - seat.since >= LOST_S
-    ]
+    idle = [seat.offer.relay_id for seat in seats if seat.state == "lost" and now - seat.since >= LOST_S]
     return tuple(relay_id for relay_id in [*surplus, *idle] if relay_id in free_to_end)
 
 
@@ -130,6 +136,6 @@ def _best(good: Sequence[Offer], wanted: int) -> list[Offer]:
     # The best ones that are apart from each other, else the best. Not greedily: the best of all may stand in the way of
     # every set that is apart, and what an improvement brings would be left again at once.
     for some in itertools.combinations(good, min(wanted, len(good))):
-        if all(apart(one, other) for one, other in itertools.combinations(some, 2)):
+        if all(_fits(one, some[number + 1 :]) for number, one in enumerate(some)):
             return list(some)
     return list(good[:wanted])
