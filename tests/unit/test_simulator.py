@@ -93,9 +93,8 @@ def test_a_quota_is_kept_and_those_it_serves_move_on() -> None:
     world = world_of(60, 3, 2.0, circuits_a_day=15.0)
     world.run(every_s=HOUR_S)
     for relay in world.relays.values():
-        if relay.quota is not None:
-            for row in relay.quota.rows():
-                assert row["limit"] is None or row["used"] <= row["limit"] * 1.001
+        for row in relay.meter.rows:
+            assert row["limit"] is None or row["used"] <= row["limit"] * 1.001
     assert max(row["quota_used"] or 0 for row in world.metrics.rows) > 0.9
     wanted = world.metrics.wanted
     assert world.metrics.circuits >= 0.95 * wanted

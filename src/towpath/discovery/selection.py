@@ -206,7 +206,7 @@ def _relay_id(candidate: Candidate) -> bytes:
 
 def _by_key(rows: Iterable[tuple[tuple[float, ...], T]], rng: random.Random) -> list[T]:
     # Equals in a random order; their numbers only so that no two of them are ever compared themselves.
-    drawn = sorted((key, rng.random(), number, one) for number, (key, one) in enumerate(rows))
+    drawn = sorted([(key, rng.random(), number, one) for number, (key, one) in enumerate(rows)])
     return [one for *_, one in drawn]
 
 

@@ -32,6 +32,22 @@ class Outcome(NamedTuple):
 
 def race(tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt]) -> Outcome:
     """What becomes of ways in tiers. `attempt` is asked only of those that are begun, in that order."""
+    if tiers and tiers[0]:
+        first = attempt(tiers[0][0])
+        if first.leads and first.seconds <= min(HEAD_START_S, NEXT_TIER_S):
+            # It is there before anybody else begins.
+            return Outcome(first.seconds, (0, 0))
+        return _race(tiers, _but_first(first, attempt))
+    return _race(tiers, attempt)
+
+
+def _but_first(first: Attempt, attempt: Callable[[W], Attempt]) -> Callable[[W], Attempt]:
+    # The first way is begun first, whatever the others do: what became of it is known.
+    told = iter((first,))
+    return lambda way: next(told, None) or attempt(way)
+
+
+def _race(tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt]) -> Outcome:
     best = Outcome(float("inf"), None)
     begins = 0.0
     over = 0.0

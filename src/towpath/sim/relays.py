@@ -6,23 +6,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_text
-from towpath.credits.policy import LIGHT, Ground, Load, Seats, reservation_seat
+from towpath.credits.policy import LIGHT, NO_SEATS, Ground, Load, Seats, reservation_seat
 from towpath.discovery.advertising import LOAD_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
 from towpath.discovery.candidates import networks
 from towpath.discovery.records import Advertisement, Capacity
 from towpath.relay.admission import OK, Admission, Barred
-from towpath.relay.clock import Clock
-from towpath.relay.modes import START, Action, Cause, Kind, Now, Position, Wishes, step
-from towpath.relay.periods import PERIODS
-from towpath.relay.quota import Quota
+from towpath.relay.modes import START, Action, Now, Position, State, Wishes, step
 from towpath.relay.rate import of_setting
 from towpath.relaystream.reasons import Reason
 from towpath.signed import PEER_ID_PREFIX
 from towpath.sim.books import Books
+from towpath.sim.meter import Meter
 from towpath.sim.pipe import Accepted, Flow, Pipe
 
 if TYPE_CHECKING:
@@ -36,12 +33,9 @@ __all__ = ["Relay"]
 
 _GOODBYE_S: Final = 5.0
 """What a node that is told to end gives to what is open, at most."""
-_NOTICED: Final = 0.03
-"""The part of what is left of a quota that may be used before it is looked at again."""
-_SPENT: Final = 256 << 10
-"""Bytes that are as good as none."""
-_STALE_S: Final = 600.0
-"""And how long that may last."""
+_CROWDED: Final = 0.8
+"""The part of the reservations below which `reservation_seat` gives one to everybody."""
+_NEVER: Final = float("inf")
 
 
 class Relay:
@@ -58,14 +52,15 @@ class Relay:
         "capacity",
         "carried",
         "circuits",
+        "crowded",
         "dedicated",
         "due",
         "family",
         "first_up",
         "id",
         "ip",
-        "left",
         "line",
+        "meter",
         "networks",
         "of_ip",
         "of_peer",
@@ -75,19 +70,15 @@ class Relay:
         "place",
         "position",
         "prefix",
-        "quota",
         "reason",
         "record",
         "refused",
         "reservations",
         "settings",
-        "shown",
         "silent",
-        "turn",
-        "unweighed",
         "up",
+        "wakes_at",
         "wanted",
-        "weighed_at",
         "world",
     )
 
@@ -123,9 +114,7 @@ class Relay:
         self.networks = networks(self.addresses)
         self.reason: Reason | None = None
         self.admission = Admission(settings, self._told)
-        per = (settings.max_bandwidth_per_hour, settings.max_bandwidth_per_day, settings.max_bandwidth_per_month)
-        limits = dict(zip(PERIODS, per, strict=True))
-        self.quota = Quota(limits, None, self._clock(now), zone=UTC) if any(limits.values()) else None
+        self.meter = Meter(settings, world.begin, now)
         rate = of_setting(settings.max_rate, line.up).rate
         self.pipe = Pipe(line.up if rate is None else min(rate, line.up), now)
         self.capacity = Capacity(settings.max_reservations, settings.max_circuits, None, int(self.pipe.rate))
@@ -133,6 +122,9 @@ class Relay:
         self.reservations: dict[int, User] = {}
         self.of_ip: dict[bytes, int] = {}
         self.of_peer: dict[bytes, int] = {}
+        limit = settings.max_reservations
+        self.crowded = _NEVER if limit is None else limit * _CROWDED
+        """From so many reservations on it is not open to everybody."""
         self.paying = 0
         self.position: Position = START
         self.record: Advertisement | None = None
@@ -143,17 +135,12 @@ class Relay:
         """It is gone, and those who used it do not know yet."""
         self.behaviour: Behaviour | None = None
         """What an attacker's relay does differently."""
-        self.turn = 0
         self.first_up: float | None = None
         self.carried = 0
         self.circuits = 0
         self.refused = 0
-        self.shown = 0.0
-        """How much of the scarcest limit of its quota was used when that was looked at last."""
-        self.left = 0
-        """And how many bytes were left."""
-        self.unweighed = 0
-        self.weighed_at = float("-inf")
+        self.wakes_at = _NEVER
+        """When its meter is looked at next."""
         self.due = 0.0
         """When its record is looked at again."""
 
@@ -191,30 +178,18 @@ class Relay:
         self.silent = silent
         self.world.relays_up -= 1
         self.position = START
-        self._close(silent=silent)
         if not silent and self.record is not None and not self.record.withdrawn:
             self._publish(AdvertFacts(False))
+        self._close(silent=silent)
 
     def look(self, *, stopping: bool = False) -> None:
         """Whether it relays now, and what follows from that (`relay.modes`)."""
         now = self.world.engine.now
         if not self.up:
             return
-        quota = self.quota
-        blocked: tuple[Cause, ...] = ()
-        scarce = None
         stopped = self.pipe.stopped
-        if quota is not None:
-            quota.advance(self._clock(now))
-            self._weigh_quota()
-            spent = quota.exhausted_for()
-            if spent is not None:
-                blocked = (Cause(Kind.QUOTA, "the budget is used up", now + spent),)
-            elif quota.low:
-                ends = min(
-                    row["resets_at"] for row in quota.rows() if row["limit"] and row["used"] > row["limit"] * 0.9
-                )
-                scarce = Cause(Kind.QUOTA, "less than a tenth of the budget is left", ends)
+        self._read_meter()
+        blocked, scarce = self.meter.against(now)
         grace = _GOODBYE_S if stopping else self.settings.drain_grace or 0.0
         wishes = Wishes(
             relays=self.wanted or stopping,
@@ -230,6 +205,8 @@ class Relay:
         self.admission.barred = None if cause is None else Barred(Reason.QUOTA, cause.until)
         if Action.OFFER in actions or (before.admitting != self.position.admitting and self.position.admitting):
             self.advertise()
+            if before.state is State.RELAYING:
+                self._take_back()
         if Action.WITHDRAW in actions or (before.admitting and not self.position.admitting):
             self.advertise()
             self._tell_to_move(stopping=stopping)
@@ -256,6 +233,10 @@ class Relay:
             for user in list(self.reservations.values()):
                 user.moved(self)
 
+    def _take_back(self) -> None:
+        for user in list(self.reservations.values()):
+            user.stays(self)
+
     def _close(self, *, silent: bool) -> None:
         now = self.world.engine.now
         self.carry(now)
@@ -267,7 +248,6 @@ class Relay:
         self.of_ip.clear()
         self.of_peer.clear()
         self.paying = 0
-        self.turn += 1
         for user in users:
             user.lost(self, silent=silent)
         for flow in flows:
@@ -308,33 +288,46 @@ class Relay:
     def load(self) -> Load:
         """How much of each of its things is in use."""
         s = self.settings
+        if self.meter.due(self.world.engine.now):
+            self._read_meter()
         return Load(
             self.pipe.in_use / self.pipe.rate,
             len(self.pipe.flows) / s.max_circuits if s.max_circuits else 0.0,
             len(self.reservations) / s.max_reservations if s.max_reservations else 0.0,
-            self.shown,
+            self.meter.used,
         )
 
     # --- reservations --------------------------------------------------------------------------
 
-    def reserve(self, user: User) -> Reason | None:
-        """Takes a user in, or says why not."""
+    def takes(self, user: User) -> bool:
+        """Would it take a user in now? By what is cheap to see, where that says it."""
+        if self.admission.barred is not None:
+            return False
+        return len(self.reservations) < self.crowded or self.refusal(user) is None
+
+    def refusal(self, user: User) -> Reason | None:
+        """Why it would not take a user in now; None: it would."""
         held = len(self.reservations)
         of_ip = self.of_ip.get(user.ip, 0)
         self.reason = None
         if self.admission.reserve(user.id, b"", user.index in self.reservations, held, of_ip).status != OK:
-            self.refused += 1
             return self.reason
-        limit = self.settings.max_reservations
-        if limit is not None and held >= limit * 0.8:
+        if held >= self.crowded:
+            limit = self.settings.max_reservations
             paying = user.shown is not None and self.books.credit_of(user.shown, self.world.engine.now) > 0
             if not reservation_seat(paying, held, limit, of_ip):
-                self.refused += 1
                 return Reason.RESERVATIONS_FULL
-        if user.index not in self.reservations:
-            self.reservations[user.index] = user
-            self.of_ip[user.ip] = of_ip + 1
         return None
+
+    def reserve(self, user: User) -> Reason | None:
+        """Takes a user in, or says why not."""
+        reason = self.refusal(user)
+        if reason is not None:
+            self.refused += 1
+        elif user.index not in self.reservations:
+            self.reservations[user.index] = user
+            self.of_ip[user.ip] = self.of_ip.get(user.ip, 0) + 1
+        return reason
 
     def release(self, user: User) -> None:
         """A user gives its reservation back."""
@@ -359,8 +352,9 @@ class Relay:
         if verdict.status != OK:
             self.refused += 1
             return Accepted(self.reason)
-        load = self.load()
-        seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying)
+        load, seats = self.load(), NO_SEATS
+        if load.high or self.books.terms.enforce == "always":
+            seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying)
         if load.high:
             of_prefix = sum(flow.src.ip[:3] == dialer.ip[:3] and flow.weight <= LIGHT for flow in flows)
             seats = seats._replace(of_prefix=of_prefix)
@@ -393,13 +387,8 @@ class Relay:
             self._go_on(now)
 
     def carry(self, now: float) -> None:
-        """Charges the quota for what was carried up to now."""
-        moved = self.pipe.elapse(now)
-        quota = self.quota
-        if quota is not None and moved > 0:
-            whole = int(moved)
-            self.unweighed += whole
-            quota.charge(whole, whole, self._clock(now))
+        """Counts what was carried up to now; the quota is charged for it when it is looked at."""
+        self.meter.count(self.pipe.elapse(now))
 
     def _go_on(self, now: float, new: Flow | None = None) -> None:
         # After a change: the rates anew, and when to look again.
@@ -409,24 +398,20 @@ class Relay:
                 flow.weight = self.books.weight(flow.who, now)
             self.paying = sum(flow.weight > LIGHT for flow in pipe.flows)
         changed = pipe.share(now, new)
-        quota = self.quota
-        if quota is not None and pipe.in_use > 0:
-            left = self.left - self.unweighed
-            if left <= _SPENT or self.unweighed > self.left * _NOTICED or now - self.weighed_at > _STALE_S:
-                self._weigh_quota()
-                left = self.left
-                if quota.low == self.position.admitting or pipe.stopped:
+        if pipe.in_use > 0:
+            if self.meter.due(now):
+                self._read_meter()
+                if self.meter.low == self.position.admitting or pipe.stopped:
                     self.look()
                     if not pipe.flows:
                         return
                 if pipe.stopped:
                     changed = pipe.share(now)
-            if pipe.in_use > 0:
-                # As soon as it is used up, and before that often enough to notice that little is left.
-                most = (left - _SPENT / 2) / pipe.in_use
-                self.turn += 1
-                soonest = min(most, max(1.0, left * 2 * _NOTICED / pipe.in_use), _STALE_S)
-                engine.after(max(0.0, soonest) + 1e-6, self._wake, self.turn)
+            due = self.meter.due_at(now, pipe.in_use)
+            if due < self.wakes_at:
+                # One that waits for less is left to come, and waits again.
+                self.wakes_at = due
+                engine.at(due, self._wake, due)
         for flow in changed:
             flow.turn += 1
         if pipe.full:
@@ -438,19 +423,18 @@ class Relay:
         if record is not None and now - record.last_seen > LOAD_S and load_step(*self.load()) != record.load:
             self.advertise()
 
-    def _weigh_quota(self) -> None:
-        if self.quota is not None:
-            self.unweighed, self.weighed_at = 0, self.world.engine.now
-            self.left = self.quota.left()[0] or 0
-            # What is used up is not passed by a byte: the sockets stand still until those circuits are ended.
-            self.pipe.stopped = self.left <= _SPENT
-            self.shown = max(row["used"] / row["limit"] for row in self.quota.rows() if row["limit"])
-
-    def _wake(self, turn: int) -> None:
-        if turn == self.turn and self.up:
+    def _wake(self, due: float) -> None:
+        if due != self.wakes_at:
+            return
+        self.wakes_at = _NEVER
+        if self.up:
             now = self.world.engine.now
             self.carry(now)
             self._go_on(now)
+
+    def _read_meter(self) -> None:
+        self.meter.look(self.world.engine.now)
+        self.pipe.stopped = self.meter.stopped
 
     def _through(self, flow: Flow, turn: int) -> None:
         if turn != flow.turn or flow not in self.pipe.flows:
@@ -497,6 +481,3 @@ class Relay:
 
     def _told(self, peer_id: bytes, request: object, reason: Reason, *_: object, **__: object) -> None:
         self.reason = reason
-
-    def _clock(self, now: float) -> Clock:
-        return Clock(now - self.world.begin, now, "simulated")

@@ -30,10 +30,12 @@ class Read(NamedTuple):
 
 
 class Shards:
-    """`stores[n]` keeps the providers of shard n; an attacker adds to it what it likes."""
+    """`stores[n]` keeps the providers of shard n; who adds to one itself says so in `used`."""
 
     def __init__(self) -> None:
         self.stores = [ProviderStore() for _ in range(SHARDS)]
+        self.used = [False] * SHARDS
+        """Those that ever had a provider."""
         self.records: dict[bytes, Advertisement] = {}
         self.reachable = True
         """False: nobody's look-up is answered any more."""
@@ -43,6 +45,7 @@ class Shards:
         self.records[record.peer_id] = record
         if not record.withdrawn:
             shard = shard_of(record.peer_id)
+            self.used[shard] = True
             self.stores[shard].add(_KEYS[shard], record.peer_id, record.addrs, prefix, now)
 
     def read(self, enough: int, rng: random.Random, now: float) -> Read:
@@ -52,7 +55,7 @@ class Shards:
         if self.reachable:
             for shard in reading_order(rng):
                 shards += 1
-                if not len(self.stores[shard]):
+                if not self.used[shard]:
                     continue
                 for provider in self.stores[shard].some(_KEYS[shard], rng, now):
                     record = self.records.get(provider.peer_id)

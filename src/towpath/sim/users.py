@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from towpath.client.choice import PATIENCE_S, WANTED, Offer, Seat, in_order, plan
-from towpath.discovery.candidates import Candidate, Outcome, noted
-from towpath.discovery.selection import order, score_of, usable
+from towpath.client.reservations import refresh_after
+from towpath.discovery.candidates import Outcome
 from towpath.signed import PEER_ID_PREFIX
 from towpath.sim.books import Who
+from towpath.sim.knowing import Known, offered
 from towpath.sim.models import DAY_S, HOUR_S, Kind, activity
 from towpath.waiting import doubled, spread
 
@@ -40,6 +41,8 @@ _ROUNDS: Final = 6
 _NOTICED_S: Final = 20.0
 """When a reservation's relay has vanished without a word, this is noticed after that long (`client.liveness`)."""
 _SOON_S: Final = 15.0
+_BETTER_S: Final = 300.0
+"""While a bootstrap relay stands in, volunteers are asked again after that long; a node asks sooner, served alike."""
 _BUSY_S: Final = 300.0
 
 
@@ -47,7 +50,6 @@ class User:
     """Made by World.add_user. `shown` is its account, or None when it shows none; `signs`: it signs receipts."""
 
     __slots__ = (
-        "_offered",
         "_who",
         "account",
         "contacts",
@@ -65,6 +67,7 @@ class User:
         "place",
         "received",
         "relay",
+        "rtts",
         "searched_at",
         "seats",
         "sent",
@@ -88,9 +91,8 @@ class User:
         self.ip = ip
         self._who = Who(key, ip[:3], True)
         self.contacts: tuple[User, ...] = ()
-        self.known: dict[bytes, Candidate] = {}
+        self.known: dict[bytes, Known] = {}
         self.seats: dict[bytes, Seat] = {}
-        self._offered: dict[bytes, Offer] = {}
         self.relay: Relay | None = None
         """The relay on its machine, if it volunteers."""
         self.online = False
@@ -106,6 +108,8 @@ class User:
         self.looking = False
         self.sent = 0
         self.received = 0
+        self.rtts: dict[Relay, float] = {}
+        """Round trips to relays that it had to do with, see World.rtt."""
 
     def who(self) -> Who:
         """As whom it pays."""
@@ -159,7 +163,7 @@ class User:
         world = self.world
         if not self.online:
             self.begin()
-        elif self.seats:
+        else:
             self.look()
         number = len(self.contacts)
         if number:
@@ -191,9 +195,13 @@ class User:
         """Reservations, the active one first; those at relays that vanished are among them until that is noticed."""
         return in_order(list(self.seats.values()))
 
+    def standing(self) -> int:
+        """How many reservations lead to it now."""
+        return sum(seat.state == "active" for seat in self.seats.values())
+
     def look(self) -> None:
         """Looks for something better, if it is time."""
-        if self.online and (self.world.engine.now - self.searched_at > AGAIN_S or len(self.seats) < WANTED):
+        if self.online and (self.world.engine.now - self.searched_at > AGAIN_S or self.standing() < WANTED):
             self.hold()
 
     def hold(self, *, first: bool = False) -> None:
@@ -208,15 +216,18 @@ class User:
         at = 0.0
         reserved = 0.0 if self.seats else None
         since = now - self.searched_at
-        if self.lacks():
-            if since > doubled(SEARCH_S, AGAIN_S, self.fruitless):
-                at = self.search()
-        elif since > AGAIN_S:
+        worth, usable = self._worth_asking(now, everybody=first)
+        if usable < ENOUGH and since > doubled(SEARCH_S, AGAIN_S, self.fruitless):
+            at = self.search()
+            worth, _ = self._worth_asking(now, everybody=first)
+        elif usable >= ENOUGH and since > AGAIN_S:
             # Behind its back: nobody waits for that.
             self.search()
+            worth, _ = self._worth_asking(now, everybody=first)
+        offers = offered(worth, now, world.engine.rng)
         lacking = 0
         for _ in range(_ROUNDS):
-            made = plan(list(self.seats.values()), self.offers(), now + at, WANTED)
+            made = plan(list(self.seats.values()), offers, now + at, WANTED)
             lacking = made.lacking
             for relay_id in made.release:
                 self.leave(world.relays[relay_id])
@@ -232,8 +243,10 @@ class User:
                     granted = False
                 longest = max(longest, took)
             at += min(longest, PATIENCE_S)
-            if granted and len(self.seats) == WANTED and not lacking:
+            if granted and not lacking and self.standing() == WANTED:
                 break
+            # Those that took it are seats now, the others rest.
+            offers = [offer for offer in offers if offer.relay_id not in made.reserve]
         if first:
             if reserved is None:
                 world.metrics.unreserved += 1
@@ -242,35 +255,25 @@ class User:
                 world.metrics.felt(world.metrics.reserve_s, reserved, world)
         self._look_again(lacking)
 
-    def lacks(self) -> bool:
-        """Are too few usable volunteers known?"""
-        now = self.world.engine.now
-        found = 0
-        for candidate in self.known.values():
-            if candidate.source != "bootstrap" and usable(candidate, now):
-                found += 1
-                if found >= ENOUGH:
-                    return False
-        return True
-
     def offers(self) -> list[Offer]:
-        """Relays that may be asked, the best first (as `discovery.guiding` offers them)."""
+        """Relays that may be asked, the best first."""
         engine = self.world.engine
-        return [
-            self._offer(placed.candidate)
-            for placed in order(self.known.values(), engine.now, engine.rng)
-            if not placed.against or placed.candidate.source == "bootstrap"
-        ]
+        return offered(self.known.values(), engine.now, engine.rng)
 
-    def _offer(self, candidate: Candidate) -> Offer:
-        # Made anew only when something more was measured.
-        offer = self._offered.get(candidate.relay_id)
-        if offer is None:
-            relay = self.world.relays[candidate.relay_id]
-            begin = candidate.source == "bootstrap"
-            offer = Offer(relay.id, relay.networks, candidate.family, float(score_of(candidate)), begin)
-            self._offered[relay.id] = offer
-        return offer
+    def _worth_asking(self, now: float, *, everybody: bool) -> tuple[list[Known], int]:
+        # And how many usable volunteers are known. Without `everybody` those are left out that would refuse: they would
+        # say so within a round trip, and nobody waits for it.
+        seats, found = self.seats, 0
+        worth = []
+        for one in self.known.values():
+            if one.rests_until > now or one.bootstrap:
+                worth.append(one)
+                continue
+            found += 1
+            relay = one.relay
+            if relay.id not in seats and (everybody or not relay.up or relay.takes(self)):
+                worth.append(one)
+        return worth, found
 
     def _ask(self, relay: Relay, took: float, now: float) -> bool:
         rtt_ms = took * 250.0
@@ -282,7 +285,7 @@ class User:
             self.note(relay.id, Outcome.REFUSED, rtt_ms)
             return False
         self.note(relay.id, Outcome.SERVED, rtt_ms)
-        self.seats[relay.id] = Seat(self._offer(self.known[relay.id]), "active", now + took)
+        self.seats[relay.id] = Seat(self.known[relay.id].offer, "active", now + took)
         return True
 
     def _look_again(self, lacking: int) -> None:
@@ -295,7 +298,7 @@ class User:
             wait = spread(doubled(_SOON_S, HOUR_S, self.empty - 1), world.engine.rng.random())
         elif any(seat.offer.bootstrap for seat in self.seats.values()) and world.volunteers_up:
             self.empty += 1
-            wait = doubled(_SOON_S, 6 * HOUR_S, self.empty - 1)
+            wait = doubled(_BETTER_S, 6 * HOUR_S, self.empty - 1)
         else:
             self.empty = 0
             return
@@ -305,7 +308,26 @@ class User:
     def _again(self, turn: int) -> None:
         self.looking = False
         if turn == self.turn and self.online:
-            self.hold()
+            if self.standing() < WANTED or self._may_improve():
+                self.hold()
+            else:
+                self._look_again(0)
+
+    def _may_improve(self) -> bool:
+        # Is there a volunteer to ask, or is it time to search for one? If not, planning changes nothing.
+        now = self.world.engine.now
+        found = 0
+        for one in self.known.values():
+            if one.bootstrap or one.rests_until > now:
+                continue
+            found += 1
+            if one.relay.id in self.seats:
+                continue
+            if not one.relay.up:
+                one.note(Outcome.FAILED, now, None)
+            elif one.relay.takes(self):
+                return True
+        return found < ENOUGH and now - self.searched_at > doubled(SEARCH_S, AGAIN_S, self.fruitless)
 
     def leave(self, relay: Relay) -> None:
         """Gives a reservation back."""
@@ -313,27 +335,45 @@ class User:
             relay.release(self)
 
     def moved(self, relay: Relay) -> None:
-        """A relay said that it moves out: another one takes its place."""
-        if self.seats.pop(relay.id, None) is not None:
-            self.note(relay.id, Outcome.REFUSED)
-            relay.release(self)
+        """A relay said that it moves out: another one takes its place, until it says that it stays."""
+        seat = self.seats.get(relay.id)
+        if seat is not None and seat.state == "active":
+            self.seats[relay.id] = Seat(seat.offer, "leaving", self.world.engine.now)
             self.hold()
+
+    def stays(self, relay: Relay) -> None:
+        """A relay that moved out takes everybody back: it does again, and the worst reservation too many goes."""
+        seat = self.seats.get(relay.id)
+        if seat is None or seat.state != "leaving":
+            return
+        world = self.world
+        now = world.engine.now
+        # A reservation that had to be refreshed meanwhile was lost, and given up where others stood.
+        refreshed = (now - seat.since) / refresh_after(relay.settings.reservation_ttl)
+        if self.standing() >= WANTED and world.engine.rng.random() < refreshed:
+            self.leave(relay)
+            return
+        self.seats[relay.id] = Seat(seat.offer, "active", now)
+        if self.standing() > WANTED:
+            # With more than are wanted nothing is asked for, whatever there is.
+            for relay_id in plan(list(self.seats.values()), (), now, WANTED).release:
+                self.leave(world.relays[relay_id])
 
     def lost(self, relay: Relay, *, silent: bool) -> None:
         """A relay has gone. Who said goodbye is missed at once; the other is noticed later."""
         if relay.id in self.seats:
-            wait = _NOTICED_S * (0.5 + self.world.engine.rng.random()) if silent else 0.5
             if not silent:
                 del self.seats[relay.id]
                 self.note(relay.id, Outcome.REFUSED)
-            self.world.engine.after(wait, self._missed, relay, silent)
+                self.hold()
+            else:
+                engine = self.world.engine
+                engine.after(_NOTICED_S * (0.5 + engine.rng.random()), self._missed, relay)
 
-    def _missed(self, relay: Relay, silent: bool) -> None:
-        if silent:
-            if self.seats.pop(relay.id, None) is None:
-                return
+    def _missed(self, relay: Relay) -> None:
+        if self.seats.pop(relay.id, None) is not None:
             self.note(relay.id, Outcome.FAILED)
-        self.hold()
+            self.hold()
 
     # --- what it knows -------------------------------------------------------------------------
 
@@ -344,54 +384,49 @@ class User:
         world.metrics.searches += 1
         self.searched_at = engine.now
         read = world.shards.read(ENOUGH, engine.rng, engine.now)
-        strange = []
+        strange: list[Known] = []
+        room = KNOWN - len(self.known)
         for relay_id, record in read.found:
-            self._offered.pop(relay_id, None)
             relay = world.relays.get(relay_id)
             if relay is None or relay is self.relay:
                 continue
-            source = "bootstrap" if relay.bootstrap else "dht"
             known = self.known.get(relay_id)
-            if known is None:
-                self._make_room()
-                self.known[relay_id] = Candidate(relay_id, relay.addresses, source, record, seen_at=engine.now)
-                strange.append(relay)
-            else:
-                self.known[relay_id] = Candidate(
-                    relay_id, relay.addresses, source, record, known.own, engine.now, known.walk
-                )
+            if known is not None:
+                known.read(record, engine.now)
+            elif len(strange) < max(room, EXPLORED):
+                strange.append(Known(relay, record, engine.now, bootstrap=relay.bootstrap))
         self.fruitless = 0 if strange else self.fruitless + 1
-        for relay in strange[:EXPLORED]:
-            up = relay.up
-            self.note(
-                relay.id, Outcome.CONNECTED if up else Outcome.FAILED, world.rtt(self, relay) * 1e3 if up else None
-            )
+        for one in strange:
+            self._make_room()
+            self.known[one.relay.id] = one
+        for one in strange[:EXPLORED]:
+            up = one.relay.up
+            rtt_ms = world.rtt(self, one.relay) * 1e3 if up else None
+            one.note(Outcome.CONNECTED if up else Outcome.FAILED, engine.now, rtt_ms)
         return read.seconds
 
     def told_of(self, relays: Iterable[Relay]) -> None:
         """The bootstrap relays in its settings; others are forgotten to be ones."""
-        self.known = {relay_id: known for relay_id, known in self.known.items() if known.source != "bootstrap"}
-        self._offered.clear()
+        self.known = {relay_id: known for relay_id, known in self.known.items() if not known.bootstrap}
         for relay in relays:
-            self.known[relay.id] = Candidate(relay.id, relay.addresses, "bootstrap", relay.record)
+            self.known[relay.id] = Known(relay, relay.record, 0.0, bootstrap=True)
 
     def _make_room(self) -> None:
         if len(self.known) >= KNOWN:
             least = min(
-                (one for one in self.known.values() if one.source != "bootstrap" and one.relay_id not in self.seats),
-                key=lambda one: (one.own.observed_at > 0, one.own.health, one.seen_at, one.relay_id),
+                (one for one in self.known.values() if not one.bootstrap and one.relay.id not in self.seats),
+                key=_worth,
                 default=None,
             )
             if least is not None:
-                del self.known[least.relay_id]
-                self._offered.pop(least.relay_id, None)
+                del self.known[least.relay.id]
 
     def note(self, relay_id: bytes, outcome: Outcome, rtt_ms: float | None = None) -> None:
         """Remembers what became of something tried with a relay."""
         one = self.known.get(relay_id)
         if one is not None:
-            self._offered.pop(relay_id, None)
-            own = noted(one.own, outcome, self.world.engine.now, rtt_ms=rtt_ms)
-            self.known[relay_id] = Candidate(
-                relay_id, one.addresses, one.source, one.advertisement, own, one.seen_at, one.walk
-            )
+            one.note(outcome, self.world.engine.now, rtt_ms)
+
+
+def _worth(one: Known) -> tuple[bool, float, float, bytes]:
+    return (one.own.observed_at > 0, one.own.health, one.seen_at, one.relay.id)

@@ -171,6 +171,7 @@ class World:
             user.contacts, user.relay = (), None
             user.known.clear()
             user.seats.clear()
+            user.rtts.clear()
         for relay in self.relays.values():
             relay.reservations.clear()
             relay.pipe.flows.clear()
@@ -198,7 +199,10 @@ class World:
 
     def rtt(self, user: User, relay: Relay) -> float:
         """The round trip between them, in seconds."""
-        return rtt_s(user.place, user.line.latency_ms, relay.place, relay.line.latency_ms)
+        rtt = user.rtts.get(relay)
+        if rtt is None:
+            rtt = user.rtts[relay] = rtt_s(user.place, user.line.latency_ms, relay.place, relay.line.latency_ms)
+        return rtt
 
     def carried(self, flow: Flow) -> None:
         """A relay has carried all of one circuit."""
@@ -217,11 +221,12 @@ class World:
 
     def standing(self) -> dict[str, Any]:
         """How things stand: for a row of the table."""
-        seats = [len(user.seats) for user in self.users if user.online]
+        seats = [user.standing() for user in self.users if user.online]
         up = [relay for relay in self.relays.values() if relay.up]
         held = sorted((len(relay.reservations) for relay in up), reverse=True)
         volunteers = [relay for relay in up if not relay.bootstrap]
         rate = sum(relay.pipe.rate for relay in volunteers)
+        quota = sum(relay.load().quota for relay in volunteers)
         total, half, top = sum(held), 0, 0
         for number in held:
             if half * 2 >= total:
@@ -239,6 +244,6 @@ class World:
             "held_mean": round(total / len(held), 3) if held else 0.0,
             "top_half": top,
             "load": round(sum(relay.pipe.in_use for relay in volunteers) / rate, 5) if rate else None,
-            "quota_used": round(sum(relay.shown for relay in volunteers) / len(volunteers), 5) if volunteers else None,
+            "quota_used": round(quota / len(volunteers), 5) if volunteers else None,
             "open": sum(len(relay.pipe.flows) for relay in up),
         }

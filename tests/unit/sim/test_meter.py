@@ -1,0 +1,97 @@
+"""A simulated relay's meter: every byte is charged, to the period in which it was carried."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towpath.settings import RelaySettings, Settings
+from towpath.sim.meter import Meter
+from towpath.sim.models import HOUR_S
+from towpath.sim.world import BEGIN
+
+HOUR = 500_000_000
+
+
+def settings_of(**limits: str) -> RelaySettings:
+    given_ = {f"relay.max_bandwidth_per_{period}": limit for period, limit in limits.items()}
+    return Settings.load({"relay.mode": "cooperative"} | given_).relay
+
+
+ONLY_HOURS = settings_of(hour="500MB", day="unlimited", month="unlimited")
+UNLIMITED = settings_of(hour="unlimited", day="unlimited", month="unlimited")
+
+
+def used(meter: Meter, period: str) -> int:
+    return int(next(row["used"] for row in meter.rows if row["period"] == period))
+
+
+@given(st.lists(st.tuples(st.floats(0, 2e6), st.floats(0.1, 4000.0)), min_size=1, max_size=40))
+def test_what_was_carried_is_charged_whenever_it_is_looked_at(steps: list[tuple[float, float]]) -> None:
+    meter, now, whole = Meter(settings_of(), BEGIN, BEGIN), BEGIN, 0.0
+    for n, seconds in steps:
+        now += seconds
+        whole += n
+        meter.count(n)
+        if meter.due(now):
+            meter.look(now)
+    meter.look(now)
+    assert abs(used(meter, "month") - whole) <= 1
+    assert meter.used <= 1.0
+
+
+def test_what_was_carried_before_a_period_ended_is_that_periods() -> None:
+    meter = Meter(ONLY_HOURS, BEGIN, BEGIN)
+    meter.look(BEGIN)
+    meter.count(0.95 * HOUR)
+    meter.look(BEGIN + HOUR_S - 60)
+    assert meter.low
+    assert meter.against(BEGIN + HOUR_S - 60)[1] is not None
+    meter.count(0.01 * HOUR)
+    assert meter.due(BEGIN + HOUR_S + 1)
+    meter.look(BEGIN + HOUR_S + 1)
+    assert used(meter, "hour") == 0
+    assert not meter.low
+    assert meter.against(BEGIN + HOUR_S + 1) == ((), None)
+
+
+@pytest.mark.parametrize("part", [0.7, 0.9])
+def test_it_is_due_as_soon_as_something_may_follow(part: float) -> None:
+    meter = Meter(ONLY_HOURS, BEGIN, BEGIN)
+    meter.look(BEGIN)
+    done, rate = 0.0, HOUR / 1800.0
+    now = BEGIN
+    while done <= part * HOUR + 2:
+        due = meter.due_at(now, rate)
+        assert now < due <= BEGIN + HOUR_S + 1
+        meter.count((due - now) * rate)
+        done += (due - now) * rate
+        now = due
+        assert meter.due(now)
+        meter.look(now)
+    assert part <= meter.used <= part + 0.06
+    assert meter.low is (meter.used > 0.9)
+
+
+def test_the_end_of_a_limit_is_met_and_not_passed() -> None:
+    meter = Meter(ONLY_HOURS, BEGIN, BEGIN)
+    meter.look(BEGIN)
+    now, rate = BEGIN, HOUR / 600.0
+    while not meter.stopped:
+        due = meter.due_at(now, rate)
+        meter.count((due - now) * rate)
+        now = due
+        meter.look(now)
+    assert used(meter, "hour") <= HOUR
+    assert meter.against(now)[0]
+
+
+def test_without_limits_it_is_never_due() -> None:
+    meter = Meter(UNLIMITED, BEGIN, BEGIN)
+    meter.count(1e15)
+    meter.look(BEGIN + 1)
+    assert not meter.due(BEGIN + 1e9)
+    assert meter.due_at(BEGIN, 1e9) == float("inf")
+    assert meter.against(BEGIN) == ((), None)
+    assert (meter.rows, meter.low, meter.stopped, meter.used) == ([], False, False, 0.0)
