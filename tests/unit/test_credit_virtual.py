@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from towpath.addresses import peer_id_to_text
 from towpath.credits.virtual import LEAST_DAYS, Probed, given_edges
 from towpath.errors import TowpathError
-from towpath.settings.values import account_size
+from towpath.settings.entries import account_size
 from towpath.signed import PEER_ID_PREFIX
 
 TIER = 1 << 30

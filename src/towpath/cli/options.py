@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from towpath.errors import AddressError
-from towpath.settings.values import Count, HostPort, Time, bootstrap_multiaddr, read_host_port
+from towpath.settings.entries import bootstrap_multiaddr
+from towpath.settings.values import Count, HostPort, Time, read_host_port
 
 __all__ = ["Bootstrap", "Data", "Full", "Json", "Listen", "Service", "count", "seconds"]
 

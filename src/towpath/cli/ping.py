@@ -17,7 +17,7 @@ from towpath.client.dialing import deadline
 from towpath.errors import AddressError, NoRelaysAvailable, TowpathError
 from towpath.node import Node
 from towpath.ping import PING, ping_once
-from towpath.settings.values import peer_multiaddr
+from towpath.settings.entries import peer_multiaddr
 
 if TYPE_CHECKING:
     from towpath.stream import Stream

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from towpath.live_settings import WAITING
 from towpath.settings import Settings
+from towpath.settings.entries import ItemList
 from towpath.settings.schedule import ScheduleKind
 from towpath.settings.schema import KEYS, MODES
 from towpath.settings.values import (
@@ -15,7 +16,6 @@ from towpath.settings.values import (
     Choice,
     Count,
     FilePath,
-    ItemList,
     Kind,
     ListenAt,
     Rate,

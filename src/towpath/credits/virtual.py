@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from towpath.settings.values import read_account_size
+from towpath.settings.entries import read_account_size
 
 __all__ = ["LEAST_DAYS", "MAX_EDGES", "Probed", "given_edges"]
 

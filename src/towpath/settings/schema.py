@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from towpath.settings.entries import (
+    ItemList,
+    account_size,
+    bootstrap_multiaddr,
+    multiaddr,
+    peer_or_prefix,
+    prefix,
+)
 from towpath.settings.schedule import OPEN, ScheduleKind
 from towpath.settings.values import (
     AUTO,
@@ -17,18 +25,12 @@ from towpath.settings.values import (
     Choice,
     Count,
     FilePath,
-    ItemList,
     Kind,
     ListenAt,
     Rate,
     Size,
     Time,
-    account_size,
-    bootstrap_multiaddr,
     host_name,
-    multiaddr,
-    peer_or_prefix,
-    prefix,
 )
 
 __all__ = ["KEYS", "MODES", "Key"]
