@@ -1,8 +1,10 @@
-"""What every test shares: uvloop under async tests, Hypothesis profiles, and who may run beside whom."""
+"""What every test shares: uvloop under async tests, Hypothesis profiles, who may run beside whom, and what may stay."""
 
 import asyncio
+import gc
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 
 import hypothesis
 import pytest
@@ -21,6 +23,12 @@ os.environ.setdefault("TOWPATH_DISCOVERY__MDNS", "false")
 os.environ.setdefault("TOWPATH_DISCOVERY__DHT", "false")
 os.environ.setdefault("TOWPATH_NETWORK__PORT_MAPPING", "false")
 
+_OWN = ("tests/unit/", "tests/property/")
+"""Tests that share nothing with others which could stay open."""
+_MAY_STAY = 8
+"""Descriptors that may be open behind a test and were not before: a module that was imported may keep some."""
+_STAY_S = 10.0
+_open_before = pytest.StashKey[int]()
 _ALONE = ("tests/net/", "tests/interop/", "tests/packaging/", "tests/web/", "tests/unit/test_cli_")
 
 
@@ -37,6 +45,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.nodeid.startswith(_ALONE):
                 item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    item.stash[_open_before] = _descriptors()
+    yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    yield
+    if not item.nodeid.startswith(_OWN):
+        return
+    most = item.stash[_open_before] + _MAY_STAY
+    if _descriptors() > most:
+        gc.collect()
+        until = time.monotonic() + _STAY_S
+        while (left := _descriptors()) > most:
+            if time.monotonic() > until:
+                pytest.fail(f"{left - most + _MAY_STAY} descriptors stayed open behind it", pytrace=False)
+            # A thread may be closing them.
+            time.sleep(0.01)
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

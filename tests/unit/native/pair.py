@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -49,12 +50,14 @@ class Pair:
 
     def marks(self, family: int) -> Iterator[int]:
         """The traffic class of each end of every connection between the two."""
-        for name in os.listdir("/proc/self/fd"):
+        for number in map(int, os.listdir("/proc/self/fd")):
             try:
-                s = socket.socket(fileno=os.dup(int(name)))
-            except OSError:
+                is_socket = stat.S_ISSOCK(os.fstat(number).st_mode)
+            except OSError:  # it was the list's own
                 continue
-            with s:
+            if not is_socket:
+                continue
+            with socket.socket(fileno=os.dup(number)) as s:
                 if s.family != family or s.type != socket.SOCK_STREAM or not self._is_ours(s):
                     continue
                 if family == socket.AF_INET6:
