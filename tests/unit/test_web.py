@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hmac
 import json
 import os
 import ssl
@@ -138,6 +139,49 @@ async def test_a_ticket_is_exchanged_for_the_token_once(ask: Served, place: Plac
     long = await ask("POST", "/ticket", None, b"x" * 1000, token=False)
     assert long.status == HTTPStatus.UNAUTHORIZED
     assert (await ask("GET", "/v1/status", {"Authorization": f"Bearer {ticket}"})).status == HTTPStatus.UNAUTHORIZED
+
+
+NONCE = "0123456789abcdef" * 2
+
+
+def mac(secret: str, said: str) -> str:
+    return hmac.new(secret.encode(), said.encode(), "sha256").hexdigest()
+
+
+async def test_it_proves_to_whoever_asks_that_it_knows_the_token(ask: Served, place: Place) -> None:
+    answer = await ask("POST", "/proof", None, NONCE.encode(), token=False)
+    said, port = answer.json, place.sock.getsockname()[1]
+    assert (answer.status, said["port"], len(said["run"])) == (HTTPStatus.OK, port, 32)
+    assert said["proof"] == mac(place.token, f"towpath page proof {said['run']} {port} {NONCE}")
+    assert answer.headers["cache-control"] == "no-store"
+    assert place.token not in answer.body.decode()
+    # What the page says from then on, and only here and now.
+    for where, status in ((port, HTTPStatus.OK), (port + 1, HTTPStatus.UNAUTHORIZED)):
+        own = mac(place.token, f"towpath page session {said['run']} {where}")
+        assert (await ask("GET", "/v1/status", {"Authorization": f"Bearer {own}"}, token=False)).status == status
+    for of in (said["proof"], said["run"]):
+        answer = await ask("GET", "/v1/status", {"Authorization": f"Bearer {of}"}, token=False)
+        assert answer.status == HTTPStatus.UNAUTHORIZED
+
+
+async def test_it_proves_to_who_has_a_ticket_only_that_it_knows_that(ask: Served, place: Place, tmp_path: Path) -> None:
+    said, _, secret = address_to_open(tmp_path, place.url).partition("#ticket=")[2].rpartition(".")
+    answer = (await ask("POST", "/proof", None, f"{NONCE} {said}".encode(), token=False)).json
+    assert answer["proof"] == mac(secret, f"towpath page proof {answer['run']} {answer['port']} {NONCE}")
+    # Asking does not use it up.
+    assert (await ask("POST", "/ticket", None, f"{said}.{secret}".encode(), token=False)).json["token"] == place.token
+
+
+@pytest.mark.parametrize("question", ["", "x", NONCE[1:], f"{NONCE} ", f"{NONCE} 1.{NONCE}x", f"{NONCE}\n", "0" * 500])
+async def test_any_other_question_proves_nothing(ask: Served, question: str) -> None:
+    answer = await ask("POST", "/proof", None, question.encode(), token=False)
+    assert answer.status == HTTPStatus.BAD_REQUEST
+    assert "proof" not in answer.json
+
+
+async def test_another_page_is_proven_nothing(ask: Served) -> None:
+    answer = await ask("POST", "/proof", {"Origin": "http://evil.example"}, NONCE.encode(), token=False)
+    assert answer.status == HTTPStatus.FORBIDDEN
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,9 @@ class PageNode:
         assert self._process is not None, "it was not started"
         return self._process
 
-    def start(self) -> None:
-        """Returns when it is ready."""
+    def start(self, at: str | None = None) -> None:
+        """Returns when it is ready: where it was before or, if HOST:PORT is said, there."""
+        self._at = at or self._at
         settings = {**self._settings, "web.listen": self._at}
         self._process = RelayProcess(self._directory, settings, listen=(), options=self._mode)
         self.url = self.process.ready["web"]

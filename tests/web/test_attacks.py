@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +13,7 @@ from playwright.async_api import Browser, expect
 from tests.web.chromium import REBOUND
 from tests.web.conftest import BeginTraffic, OpenPage, StartNode
 from tests.web.watched import PAGES
+from towpath.web.place import TOKEN_FILE
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(180)]
 
@@ -127,6 +129,128 @@ async def test_what_a_browser_is_started_with_lets_in_once(start_node: StartNode
     await late.goto(node.address_once)
     await expect(late.locator("#state-words")).to_be_visible()
     await context.close()
+
+
+class Impostor:
+    """Another program at the place of a node that stopped: it keeps all that it hears, and answers everything."""
+
+    def __init__(self, passes_on_to: str | None) -> None:
+        self.heard = b""
+        self._more = asyncio.Event()
+        self._other = None if passes_on_to is None else passes_on_to.removeprefix("http://").rpartition(":")
+
+    @contextlib.asynccontextmanager
+    async def at(self, host: str, port: int) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, host, port)
+        try:
+            yield
+        finally:
+            server.close()
+
+    async def until(self, piece: bytes, times: int) -> None:
+        """Returns when it has heard this so often."""
+        async with asyncio.timeout(60):
+            while self.heard.count(piece) < times:
+                self._more.clear()
+                await self._more.wait()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: *(\d+)", head)
+            body = b"" if length is None else await reader.readexactly(int(length[1]))
+            self.heard += head + body
+            self._more.set()
+            writer.write(await self._answer(head, body))
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, head: bytes, body: bytes) -> bytes:
+        if self._other is not None:
+            host, _, port = self._other
+            # As if that page had asked.
+            asked = re.sub(rb"(?im)^(host|origin|referer|connection):.*\r\n", b"", head[:-2])
+            asked += f"Host: {host}:{port}\r\nConnection: close\r\n\r\n".encode() + body
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(asked)
+            answer = await reader.read()
+            writer.close()
+            return answer
+        content = b'{"run": "%s", "port": 1, "proof": "%s"}' % (b"0" * 32, b"0" * 64)
+        kind = b"text/javascript" if b".js " in head else b"application/json"
+        said = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        return said % (kind, len(content)) + content
+
+
+@pytest.mark.parametrize("passes_on", [False, True])
+async def test_who_takes_the_place_of_a_stopped_node_is_told_nothing(
+    start_node: StartNode, open_page: OpenPage, passes_on: bool
+) -> None:
+    node = start_node()
+    token, url = node.token, node.url
+    host, _, port = url.removeprefix("http://").partition(":")
+    page = await open_page(node)
+    here = page.page
+    await expect(here.locator("#state-words")).to_have_text("Ready to help: nobody needs you just now")
+    with page.node_away():
+        node.stop()
+        other = start_node() if passes_on else None
+        if other is not None:
+            # The owner's node is back, elsewhere: it would prove what it is asked.
+            other.stop()
+            (other.data / TOKEN_FILE).write_text(token)
+            other.start()
+        impostor = Impostor(other.url if other is not None else None)
+        async with impostor.at(host, int(port)):
+            await expect(here.get_by_text("another program answers in its place")).to_be_visible()
+            # Whatever its owner does meanwhile: no page comes from there, either.
+            for name in ("ledger", "settings", "home"):
+                await here.locator(f"a.nav-link[href='#/{name}']").click()
+                await here.wait_for_selector("main h1")
+            await here.get_by_role("button", name="Pause").click()
+            await here.get_by_role("button", name="For 1 hour").click()
+            await expect(here.get_by_text("The node does not answer.")).to_be_visible()
+            heard = impostor.heard.count(b"POST /proof")
+            await impostor.until(b"POST /proof", heard + 3)
+        node.start(at=f"{host}:{port}")
+        assert node.url == url
+        await expect(here.locator(".banner")).to_be_hidden()
+        await expect(here.locator("#state-words")).to_have_text("Ready to help: nobody needs you just now")
+    assert token.encode() not in impostor.heard
+    assert b"authorization" not in impostor.heard.lower()
+    # A browser may fetch the icon again when the address changes.
+    assert set(re.findall(rb"(?m)^[A-Z]+ (\S+) HTTP", impostor.heard)) - {b"/icon.svg"} == {b"/proof"}
+
+
+async def test_a_wrong_token_is_not_said_to_anybody(start_node: StartNode, browser: Browser) -> None:
+    node = start_node()
+    context = await browser.new_context()
+    page = await context.new_page()
+    said: list[str | None] = []
+    page.on("request", lambda request: said.append(request.headers.get("authorization")))
+    await page.goto(f"{node.url}/#token={'x' * 43}")
+    await expect(page.get_by_role("heading", name="This page needs its key")).to_be_visible()
+    assert set(said) == {None}
+    # The right one in the same tab lets in; what is said is another thing than the token.
+    await page.evaluate("token => { location.hash = `token=${token}` }", node.token)
+    await expect(page.locator("#state-words")).to_be_visible()
+    assert f"Bearer {node.token}" not in said
+    await context.close()
+
+
+async def test_without_cryptography_in_the_browser_the_page_works_all_the_same(
+    start_node: StartNode, browser: Browser
+) -> None:
+    # As at another machine without TLS, which takes a word of the owner's.
+    node = start_node(settings={"web.names": REBOUND, "web.without_tls": "true"})
+    assert node.url.startswith(f"http://{REBOUND}:")
+    for address in (node.address_once, node.address):
+        context = await browser.new_context()
+        page = await context.new_page()
+        await page.goto(address)
+        assert await page.evaluate("isSecureContext") is False
+        await expect(page.locator("#state-words")).to_have_text("Ready to help: nobody needs you just now")
+        await context.close()
 
 
 async def test_what_a_peer_calls_itself_stays_text(

@@ -48,7 +48,10 @@ class Place:
     def load(self) -> Callable[[web.Application], None]:
         """What makes the control API's application the page's. Slow and blocking: it imports aiohttp, reads files."""
         serving = importlib.import_module("towpath.web.serving")
-        dress: Callable[[web.Application], None] = serving.Dress(self.token, self.names, secure=self.tls is not None)
+        port = self.sock.getsockname()[1]
+        dress: Callable[[web.Application], None] = serving.Dress(
+            self.token, port, self.names, secure=self.tls is not None
+        )
         return dress
 
 

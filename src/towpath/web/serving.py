@@ -1,14 +1,15 @@
 """What the page's place answers: the files of the page, and the control API for whoever has the token.
 
-No cookies: those of 127.0.0.1 are shared by every port, and a browser sends them for whoever asks. The token comes in
-the Authorization header, which only our own page's script sets; so no other page can act in its owner's name.
+No cookies: those of 127.0.0.1 are shared by every port, and a browser sends them for whoever asks. The token, or what
+the page says in its place (`proof`), comes in the Authorization header, which only our own page's script sets; so no
+other page can act in its owner's name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from aiohttp import ETag, web
 
 from towpath.control.server import error_answer
 from towpath.web.names import foreign, known_host
+from towpath.web.proof import QUESTION_MAX, RUN, Prover
 from towpath.web.ticket import Tickets
 
 __all__ = ["HEADERS", "Dress"]
@@ -52,15 +54,17 @@ _TYPES: Final = {
 _FIRST: Final = "index.html"
 _SCHEME: Final = "Bearer "
 _TICKET: Final = "/ticket"
+_PROOF: Final = "/proof"
 _TICKET_BYTES: Final = 200
-_TICKET_S: Final = 10.0
+_SAID_S: Final = 10.0
 
 
 class Dress:
     """Called with the control API's application, before that is started."""
 
-    def __init__(self, token: str, names: frozenset[str], *, secure: bool) -> None:
-        self._token = token.encode()
+    def __init__(self, token: str, port: int, names: frozenset[str], *, secure: bool) -> None:
+        self._token = token
+        self._prover = Prover(token, port, secrets.token_bytes(RUN))
         self._tickets = Tickets(token)
         self._names = names
         self._secure = secure
@@ -74,7 +78,8 @@ class Dress:
             app.router.add_get(f"/{name}", self._file)
         app.router.add_get("/", self._file)
         app.router.add_post(_TICKET, self._exchanged)
-        self._open = frozenset({"/", _TICKET, *(f"/{name}" for name in self._files)})
+        app.router.add_post(_PROOF, self._proven)
+        self._open = frozenset({"/", _TICKET, _PROOF, *(f"/{name}" for name in self._files)})
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -94,22 +99,20 @@ class Dress:
     def _knows(self, request: web.Request) -> bool:
         said = request.headers.get("Authorization", "")
         given = said[len(_SCHEME) :].strip() if said[: len(_SCHEME)].lower() == _SCHEME.lower() else ""
-        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token)
+        return self._prover.knows(given)
+
+    async def _proven(self, request: web.Request) -> web.StreamResponse:
+        """That this is the node whose token the asker has; see Prover."""
+        answer = self._prover.answer(await _said(request, QUESTION_MAX))
+        if answer is None:
+            return error_answer(HTTPStatus.BAD_REQUEST, "this is no question that the page would ask")
+        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
     async def _exchanged(self, request: web.Request) -> web.StreamResponse:
         """The token, for a ticket."""
-        said = b""
-        # Whoever asks is nobody yet: no more is read of it than a ticket is long, and not for long.
-        try:
-            async with asyncio.timeout(_TICKET_S):
-                while len(said) <= _TICKET_BYTES and (piece := await request.content.read(_TICKET_BYTES)):
-                    said += piece
-        except TimeoutError:
-            said = b""
-        if not self._tickets.take(said.decode("latin-1"), time.time()):
+        if not self._tickets.take(await _said(request, _TICKET_BYTES), time.time()):
             return _unknown("this address was used before, or is too old; open the page with `towpath web`")
-        body = msgspec.json.encode({"token": self._token.decode()})
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=msgspec.json.encode({"token": self._token}), content_type="application/json")
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = request.path.lstrip("/") or _FIRST
@@ -123,6 +126,18 @@ class Dress:
         answer.headers["Cache-Control"] = "no-cache"
         answer.etag = tag
         return answer
+
+
+async def _said(request: web.Request, most: int) -> str:
+    """The body of whoever is nobody yet: no more is read of it than so many bytes and some, and not for long."""
+    said = b""
+    try:
+        async with asyncio.timeout(_SAID_S):
+            while len(said) <= most and (piece := await request.content.read(most)):
+                said += piece
+    except TimeoutError:
+        return ""
+    return said.decode("latin-1")
 
 
 def _unknown(sentence: str) -> web.Response:

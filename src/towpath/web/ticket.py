@@ -11,7 +11,7 @@ import hmac
 import re
 from typing import Final
 
-__all__ = ["GOOD_FOR", "NONCE", "Tickets", "issue"]
+__all__ = ["GOOD_FOR", "NONCE", "Tickets", "issue", "secret_of"]
 
 GOOD_FOR: Final = 120
 """Seconds: a browser may take long to start."""
@@ -23,7 +23,7 @@ _FORM: Final = re.compile(r"(?P<said>(?P<until>[1-9][0-9]{0,11})\.[0-9a-f]{32})\
 def issue(token: str, now: float, nonce: bytes) -> str:
     """A ticket of whoever has the token. The nonce is random, and never given twice."""
     said = f"{int(now) + GOOD_FOR}.{nonce.hex()}"
-    return f"{said}.{_proof(token, said)}"
+    return f"{said}.{secret_of(token, said)}"
 
 
 class Tickets:
@@ -37,7 +37,7 @@ class Tickets:
     def take(self, ticket: str, now: float) -> bool:
         """Is it ours, new, and still good? Then it is not any more."""
         found = _FORM.fullmatch(ticket)
-        if found is None or not hmac.compare_digest(found["proof"], _proof(self._token, found["said"])):
+        if found is None or not hmac.compare_digest(found["proof"], secret_of(self._token, found["said"])):
             return False
         until = int(found["until"])
         self._taken = {said: end for said, end in self._taken.items() if end >= now}
@@ -48,5 +48,6 @@ class Tickets:
         return True
 
 
-def _proof(token: str, said: str) -> str:
+def secret_of(token: str, said: str) -> str:
+    """What stands at the end of the ticket that begins so, and nobody without the token knows."""
     return hmac.new(token.encode(), f"towpath page ticket {said}".encode(), hashlib.sha256).hexdigest()

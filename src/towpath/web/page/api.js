@@ -1,6 +1,7 @@
-// The control API as the page uses it: requests with the token, polls shared by who shows the same, events for life.
+// The control API as the page uses it: requests of who may ask, polls shared by who shows the same, events for life.
 
-const TOKEN = "towpath.token";
+import { atHand, inAddress, introduced, metBefore, Stranger, take } from "./key.js";
+
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 4000;
 /** Seconds without a byte after which a stream of events is taken for dead: the node says something every 15. */
@@ -17,35 +18,15 @@ export class ApiError extends Error {
   }
 }
 
-const KEY = /^#(token|ticket)=([\w.~-]+)/;
-
-/**
- * The token from the address's fragment, or for the ticket there, moved to where only this tab sees it; null without one.
- * Before anything is waited for, the address is a page's again.
- */
-async function takeToken() {
-  const [, kind, key] = KEY.exec(location.hash) ?? [];
-  if (kind) history.replaceState(null, "", `${location.pathname}#/home`);
-  const token = kind === "ticket" ? await exchanged(key) : key;
-  if (token) sessionStorage.setItem(TOKEN, token);
-  return sessionStorage.getItem(TOKEN);
-}
-
-/** What the node gives for a ticket; null when that is none any more. */
-async function exchanged(ticket) {
-  try {
-    const answer = await fetch("/ticket", { method: "POST", body: ticket, credentials: "omit", cache: "no-store" });
-    return answer.ok ? (await answer.json()).token : null;
-  } catch {
-    return null;
-  }
-}
-
 export class Api {
   constructor() {
-    this.token = null;
-    /** `connecting`, `up`, `down` (nobody answers) or `denied` (no token, or a wrong one). */
-    this.state = KEY.test(location.hash) || sessionStorage.getItem(TOKEN) ? "connecting" : "denied";
+    /**
+     * `connecting`, `up`, `down` (nobody answers), `stranger` (somebody does who is not the node) or `denied` (no token,
+     * or a wrong one).
+     */
+    this.state = atHand() ? "connecting" : "denied";
+    /** A promise of what requests say of who asks, once whoever answers proved itself. */
+    this.introduction = null;
     this.watches = new Map();
     this.stateCallbacks = new Set();
     this.eventCallbacks = new Set();
@@ -54,7 +35,7 @@ export class Api {
     this.wait = FIRST_WAIT;
     this.resting = false;
     addEventListener("hashchange", () => {
-      if (!KEY.test(location.hash)) return;
+      if (!inAddress()) return;
       this.enter();
       this.become("connecting");
     });
@@ -65,9 +46,9 @@ export class Api {
 
   /** Takes the token that the address or this tab has; requests wait for it. */
   enter() {
-    this.entered = takeToken().then((token) => {
-      this.token = token;
-      if (token) this.retry();
+    this.entered = take().then((there) => {
+      this.introduction = null;
+      if (there) this.retry();
       else this.become("denied");
     });
   }
@@ -98,35 +79,55 @@ export class Api {
     return content;
   }
 
-  async send(path, options) {
+  async send(path, options, again = true) {
     let answer;
     await this.entered;
     try {
       answer = await fetch(path, {
         ...options,
-        headers: { ...options.headers, Authorization: `Bearer ${this.token}` },
+        headers: { ...options.headers, Authorization: await this.introduced() },
         credentials: "omit",
         cache: "no-store",
         redirect: "error",
       });
     } catch (error) {
-      if (error.name !== "AbortError") this.lost();
+      if (error instanceof Stranger) this.strange();
+      else if (error.name !== "AbortError") this.lost();
       throw new ApiError(error.message, 0);
     }
-    if (answer.status === 401) this.become("denied");
+    if (answer.status !== 401) return answer;
+    // The node was started again since it proved itself.
+    this.introduction = null;
+    if (again) return this.send(path, options, false);
+    this.become("denied");
     return answer;
+  }
+
+  introduced() {
+    if (!this.introduction) {
+      const mine = introduced();
+      this.introduction = mine;
+      mine.catch(() => {
+        if (this.introduction === mine) this.introduction = null;
+      });
+    }
+    return this.introduction;
   }
 
   // --- polls -------------------------------------------------------------------------------------
 
   /**
    * Calls back with what GET of a path answers, now and every so many seconds while the page is seen; at once after an
-   * event, a change or a restart of the node. Returns what ends that. Who watches the same path shares its requests.
+   * event, a change or a restart of the node. Returns what ends that. Who watches the same path shares its requests; the
+   * same callback again has other seconds from then on.
+   * In place of a path there may be `{name, path(), take(answer)}`: what is asked each time, and what is made of it.
    */
-  watch(path, seconds, callback) {
+  watch(source, seconds, callback) {
+    const asked = typeof source === "string" ? { name: source, path: () => source, take: (answer) => answer } : source;
+    const path = asked.name;
     let watch = this.watches.get(path);
     if (!watch) {
-      watch = { path, callbacks: new Map(), timer: 0, asking: false, again: false, value: undefined, at: 0 };
+      watch = { asked, callbacks: new Map(), timer: 0, asking: false, again: false, value: undefined, at: 0 };
       this.watches.set(path, watch);
     }
     watch.callbacks.set(callback, seconds);
@@ -146,10 +147,10 @@ export class Api {
       return;
     }
     clearTimeout(watch.timer);
-    if (!watch.callbacks.size || this.state === "denied" || this.state === "down" || document.hidden) return;
+    if (!watch.callbacks.size || AWAY.has(this.state) || document.hidden) return;
     watch.asking = true;
     try {
-      watch.value = await this.get(watch.path);
+      watch.value = watch.asked.take(await this.get(watch.asked.path()));
       watch.at = performance.now();
       for (const callback of [...watch.callbacks.keys()]) callback(watch.value);
     } catch (error) {
@@ -211,7 +212,13 @@ export class Api {
 
   /** A request found nobody: the stream of events will find out when somebody is back. */
   lost() {
-    if (this.state !== "down") this.become("down");
+    this.become("down");
+    this.streaming?.abort();
+  }
+
+  /** Whoever answers is not the node. At the first visit the token is wrong; later it is asked again who is there. */
+  strange() {
+    this.become(metBefore() ? "stranger" : "denied");
     this.streaming?.abort();
   }
 
@@ -219,7 +226,7 @@ export class Api {
   async follow() {
     for (;;) {
       await this.entered;
-      if (this.token && this.state !== "denied" && !this.resting) {
+      if (this.state !== "denied" && !this.resting) {
         this.streaming = new AbortController();
         try {
           await this.stream(this.streaming);
@@ -227,7 +234,9 @@ export class Api {
           if (!(error instanceof ApiError) && error.name !== "AbortError" && !(error instanceof TypeError))
             reportError(error);
         }
-        if (this.state !== "denied" && !this.resting) this.become("down");
+        // Whoever is there next has to prove itself anew.
+        this.introduction = null;
+        if (!AWAY.has(this.state) && !this.resting) this.become("down");
       }
       await new Promise((resolve) => {
         this.retry = resolve;
@@ -279,6 +288,8 @@ export class Api {
   }
 }
 
+/** States in which there is nobody to ask. */
+const AWAY = new Set(["down", "stranger", "denied"]);
 /** Kinds of events after which what is shown may be another. */
 const REFRESHING = new Set(["relay_state", "setting_changed", "relay_changed", "reachability"]);
 

@@ -1,13 +1,24 @@
 // The shell: navigation, which page is shown, and what is said above all pages.
 
 import { Api } from "./api.js";
+import * as circuits from "./pages/circuits.js";
+import * as health from "./pages/health.js";
+import * as home from "./pages/home.js";
+import * as ledger from "./pages/ledger.js";
+import * as limits from "./pages/limits.js";
+import * as relays from "./pages/relays.js";
+import * as settings from "./pages/settings.js";
+import * as traffic from "./pages/traffic.js";
+import * as welcome from "./pages/welcome.js";
 import { h, icon, say, set, show } from "./parts/dom.js";
 import { installToasts } from "./parts/toast.js";
 import { applyTheme, themeSwitch } from "./parts/theme.js";
 import { t } from "./parts/words.js";
 
-const PAGES = ["home", "traffic", "circuits", "limits", "relays", "ledger", "health", "settings"];
-const HIDDEN_PAGES = ["welcome"];
+// All of them now: a script that was loaded later might come from whoever has the port of a node that stopped.
+const NAVIGATED = { home, traffic, circuits, limits, relays, ledger, health, settings };
+const ALONE = { welcome };
+const PAGES = Object.keys(NAVIGATED);
 const WELCOMED = "towpath.welcomed";
 
 applyTheme();
@@ -78,34 +89,22 @@ addEventListener("keydown", (event) => {
 
 let unmount = null;
 let shown = null;
-let turn = 0;
 
 function wanted() {
   const name = /^#\/([a-z]+)/.exec(location.hash)?.[1];
-  return PAGES.includes(name) || HIDDEN_PAGES.includes(name) ? name : "home";
+  return Object.hasOwn(NAVIGATED, name) || Object.hasOwn(ALONE, name) ? name : "home";
 }
 
-async function route() {
+function route() {
   const name = wanted();
   if (api.state === "denied" || name === shown) return;
-  const mine = (turn += 1);
   for (const [one, link] of links) set(link, { "aria-current": one === name ? "page" : null });
   openMenu(false);
-  let page = null;
-  try {
-    page = await import(`./pages/${name}.js`);
-  } catch {
-    page = null;
-  }
-  if (mine !== turn) return;
+  const page = NAVIGATED[name] ?? ALONE[name];
   const first = shown === null;
   leave();
   shown = name;
   alone();
-  if (!page) {
-    main.append(h("h1", null, t(`nav.${name}`)), h("p", null, t("shell.not_loaded")));
-    return;
-  }
   document.title = `${page.title} · towpath`;
   unmount = page.mount(main, api);
   scrollTo(0, 0);
@@ -115,7 +114,7 @@ async function route() {
 
 /** Pages that stand alone have no navigation beside them. */
 function alone() {
-  document.body.classList.toggle("alone", api.state === "denied" || HIDDEN_PAGES.includes(shown));
+  document.body.classList.toggle("alone", api.state === "denied" || Object.hasOwn(ALONE, shown));
 }
 
 function leave() {
@@ -128,12 +127,12 @@ function leave() {
 // --- what is said above all pages -------------------------------------------------------------------
 
 api.onState((state) => {
-  show(banner, state === "down");
-  say(banner, state === "down" ? t("shell.stopped") : "");
-  document.body.classList.toggle("stopped", state === "down");
+  const sentence = { down: "shell.stopped", stranger: "shell.stranger" }[state];
+  show(banner, sentence);
+  say(banner, sentence ? t(sentence) : "");
+  document.body.classList.toggle("stopped", Boolean(sentence));
   alone();
   if (state === "denied") {
-    turn += 1;
     leave();
     main.append(
       h(
@@ -155,9 +154,9 @@ addEventListener("hashchange", route);
 api.follow();
 
 /** The first visit: nobody said yet what this node is to do. */
-async function welcome() {
+async function beWelcomed() {
   if (api.state === "denied" || localStorage.getItem(WELCOMED) || wanted() !== "home") return;
-  const settings = await api.get("/v1/settings").catch(() => null);
-  if (settings?.["relay.mode"]?.source === "default" && wanted() === "home") location.hash = "#/welcome";
+  const rows = await api.get("/v1/settings").catch(() => null);
+  if (rows?.["relay.mode"]?.source === "default" && wanted() === "home") location.hash = "#/welcome";
 }
-welcome();
+beWelcomed();

@@ -18,9 +18,11 @@ export const texts = {
     welcome: "Welcome",
   },
   shell: {
-    stopped: "The node has stopped, or can't be reached. This page comes back by itself as soon as it runs again.",
+    stopped:
+      "The node has stopped, or can't be reached. This page comes back by itself as soon as it runs again: don't reload it.",
+    stranger:
+      "The node has stopped, and another program answers in its place, or the node has a new key. Nothing is told to it, and this page comes back by itself: don't reload it. If the node runs, open the page anew: towpath web",
     nobody_answers: "The node does not answer.",
-    not_loaded: "This page could not be loaded. Reload it, or look whether the node still runs.",
     denied_title: "This page needs its key",
     denied:
       "For your safety the page opens only with a key that the node hands out. In a terminal on this machine, run:",
@@ -383,6 +385,8 @@ export const texts = {
     problem: "Problem",
     warning: "Could be better",
     to_do: "To do:",
+    set: "Set {key} to {value}",
+    unset: "Give {key} back to its default",
     copy: "Copy",
     copied: "Copied. Paste it into a terminal.",
     well: { one: "1 thing is well", other: "{n} things are well" },

@@ -2,6 +2,7 @@
 
 import { full, moment } from "../format.js";
 import { card, pageHead } from "../parts/card.js";
+import { asItIs, change } from "../parts/change.js";
 import { segments } from "../parts/choice.js";
 import { fill, h, icon, say, show } from "../parts/dom.js";
 import { attempt, toast } from "../parts/toast.js";
@@ -61,7 +62,7 @@ function findings(api) {
     fill(
       list,
       sorted.filter((row) => row.level !== "ok"),
-      () => sorted.filter((row) => row.level !== "ok").map(finding),
+      () => sorted.filter((row) => row.level !== "ok").map((row) => finding(row, api, look)),
     );
     fill(well, mended, () =>
       mended.map((row) =>
@@ -82,7 +83,7 @@ function findings(api) {
   return { element, stop() {} };
 }
 
-function finding(row) {
+function finding(row, api, look) {
   const problem = row.level === "problem";
   return h(
     "li",
@@ -95,6 +96,52 @@ function finding(row) {
     ),
     h("p", { class: "breaks" }, capital(row.what)),
     row.advice ? advice(row.advice) : null,
+    mending(row, api, look),
+  );
+}
+
+/** Buttons for what the node can do about it at once; null where it can do nothing. */
+function mending({ settings = {}, check = false }, api, look) {
+  const keys = Object.keys(settings);
+  if (!keys.length && !check) return null;
+  const said = h("p", { role: "status", hidden: true });
+  const button = (words, act) => {
+    const doing = async () => {
+      made.disabled = true;
+      await attempt(act);
+      made.disabled = false;
+    };
+    const made = h("button", { class: "button", type: "button", onclick: doing }, words);
+    return made;
+  };
+  const set = async () => {
+    const before = await api.get("/v1/settings");
+    const back = Object.fromEntries(keys.map((key) => [key, asItIs(before[key])]));
+    if (await change(api, settings, back)) await look();
+  };
+  const ask = async () => {
+    say(said, t("relays.checking"));
+    show(said, true);
+    try {
+      say(said, (await api.post("/v1/check")).sentence);
+    } catch (error) {
+      show(said, false);
+      throw error;
+    }
+  };
+  const words = keys.map((key) =>
+    settings[key] === null ? t("health.unset", { key }) : t("health.set", { key, value: String(settings[key]) }),
+  );
+  return h(
+    "div",
+    { class: "stack tight" },
+    h(
+      "div",
+      { class: "line" },
+      keys.length ? button(words.join(t("health.and")), set) : null,
+      check ? button(t("relays.check"), ask) : null,
+    ),
+    said,
   );
 }
 

@@ -289,7 +289,7 @@ function ownConnections() {
       const found = client.connected_via.map((id) => relays.find((relay) => relay.relay_id === id) ?? { relay_id: id });
       const shown = found.map((relay) => [
         relay.relay_id,
-        relay.name,
+        relay.agent,
         relay.stars,
         relay.latency_ms && Math.round(relay.latency_ms / 5),
         relay.state,
@@ -315,8 +315,9 @@ function relayLine(relay) {
     h(
       "span",
       { class: "line" },
-      h("span", { class: "mono", title: relay.relay_id }, relay.name || shortId(relay.relay_id)),
+      h("span", { class: "mono", title: relay.relay_id }, shortId(relay.relay_id)),
       state ? h("span", { class: `badge ${relay.state === "active" ? "good" : ""}` }, state) : null,
+      relay.agent ? h("span", { class: "small muted breaks" }, relay.agent) : null,
     ),
     h("span", { class: "line muted small figures" }, relay.stars ? stars(relay.stars) : null, latency),
   );

@@ -41,7 +41,7 @@ export function mount(element, api) {
 /** What of a relay is shown: rows are made anew only when that changed. */
 const shape = (row) => [
   row.relay_id,
-  row.name,
+  row.agent,
   row.state,
   row.source,
   row.stars,
@@ -76,9 +76,10 @@ function relay(row) {
       h(
         "span",
         { class: "line" },
-        h("strong", { class: "mono", title: row.relay_id }, row.name || shortId(row.relay_id)),
+        h("strong", { class: "mono", title: row.relay_id }, shortId(row.relay_id)),
         h("span", { class: `badge ${badge}` }, state),
         row.stars === null ? null : stars(row.stars),
+        row.agent ? h("span", { class: "small muted breaks" }, row.agent) : null,
       ),
       h("span", { class: "muted small figures" }, figures.join(" · ")),
     ),
