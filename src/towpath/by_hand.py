@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from towpath.addresses import peer_id_to_bytes, peer_id_to_text
+from towpath.circuit_changes import CircuitChanges
 from towpath.errors import TowpathError
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class ByHand:
         self._relay = relay
         self._data = data
         self._diagnosing = asyncio.Lock()
+        self._changes = CircuitChanges(relay)
+
+    def circuit_changes(self, run: int, after: int) -> dict[str, Any]:
+        """What is new and what changed among open circuits: see CircuitChanges."""
+        return self._changes.since(run, after, self._node.relay_id)
 
     def end_circuit(self, number: int) -> bool:
         """Ends the circuit of this id, for both of its peers; False when there is none."""

@@ -471,7 +471,7 @@ class Node:
         """A row for each relay that we use or could use, with the reasons."""
         states = self._client.standing()
         used = {peer_id_to_bytes(h.relay_id): (states[h.relay_id], h.reasons()) for h in self._client.held}
-        return self._discovery.relay_rows(used)
+        return overview.with_agents(self._discovery.relay_rows(used), (self._peer, *self._throw_away, self._relay))
 
     def data_plane(self) -> dict[str, Any]:
         """The native counters (see overview.data_plane)."""

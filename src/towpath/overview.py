@@ -5,28 +5,30 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from towpath.addresses import peer_id_to_text, to_text
+from towpath.addresses import peer_id_to_bytes, peer_id_to_text, to_text
 from towpath.log import short_peer_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from towpath._native.circuit import Circuit
     from towpath._native.endpoint import Endpoint
     from towpath._native.reactor import Reactor
     from towpath.client.reservations import HeldReservation
 
-__all__ = ["circuit_rows", "data_plane", "peer_rows", "reservation_rows"]
+__all__ = ["circuit_row", "circuit_rows", "data_plane", "peer_rows", "reservation_rows", "with_agents"]
 
 
 def circuit_rows(relay: Endpoint, relay_id: str, *, full: bool) -> list[dict[str, Any]]:
     """Open circuits of our relay, one row for each; bytes are counted from the dialer (`in`) and to it (`out`)."""
     if relay.relay is None:
         return []
-    return [_circuit_row(circuit, relay_id, full) for circuit in list(relay.relay.circuits.values())]
+    return [circuit_row(circuit, relay_id, full=full) for circuit in list(relay.relay.circuits.values())]
 
 
-def _circuit_row(circuit: Circuit, relay_id: str, full: bool) -> dict[str, Any]:
+def circuit_row(circuit: Circuit, relay_id: str, *, full: bool) -> dict[str, Any]:
+    """The row of one; peer ids are shortened unless `full`."""
+
     def name(peer: bytes) -> str:
         text = peer_id_to_text(peer)
         return text if full else short_peer_id(text)
@@ -86,7 +88,7 @@ def peer_rows(endpoints: Sequence[tuple[str, Endpoint]], *, addresses: bool) -> 
                     {
                         "peer": peer_id_to_text(peer.id),
                         "identity": identity,
-                        "agent": session.agent,
+                        "agent": _shown(session.agent),
                         "via": peer_id_to_text(session.via) if session.via else None,
                         "address": to_text(session.remote) if addresses and session.remote else None,
                         "streams": session.stream_count,
@@ -99,6 +101,24 @@ def peer_rows(endpoints: Sequence[tuple[str, Endpoint]], *, addresses: bool) -> 
                     }
                 )
     return rows
+
+
+def with_agents(rows: Iterable[dict[str, Any]], endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
+    """Rows of relays, each with what the relay says it is while one of our identities is connected to it."""
+
+    def agent(relay_id: bytes) -> str | None:
+        peers = [peer for endpoint in endpoints if (peer := endpoint.peers.get(relay_id)) is not None]
+        said = (session.agent for peer in peers for session in peer.sessions)
+        return next((_shown(text) for text in said if text), None)
+
+    return [row | {"agent": agent(peer_id_to_bytes(row["relay_id"]))} for row in rows]
+
+
+def _shown(agent: str | None) -> str | None:
+    # A peer may call itself anything, terminal sequences and turned writing too; it is short already (identify).
+    if agent is None or agent.isprintable():
+        return agent
+    return "".join(character if character.isprintable() else "\ufffd" for character in agent)
 
 
 def data_plane(reactor: Reactor, relay: Endpoint, *peers: Endpoint) -> dict[str, Any]:

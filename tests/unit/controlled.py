@@ -58,6 +58,11 @@ class DoubleHand:
     def __init__(self, node: DoubleNode) -> None:
         self._node = node
 
+    def circuit_changes(self, run: int, after: int) -> dict[str, Any]:
+        rows = self._node.rows
+        opened = [found for found in rows if found["id"] > (after if run == 7 else 0)]
+        return {"run": 7, "opened": opened, "open": [(r["id"], r["bytes_in"], r["bytes_out"]) for r in rows]}
+
     def end_circuit(self, number: int) -> bool:
         before = len(self._node.rows)
         self._node.rows = [found for found in self._node.rows if found["id"] != number]
@@ -221,6 +226,7 @@ class DoubleNode:
                 "load": None,
                 "state": "active",
                 "reasons": ["reserved until 12:00:00"],
+                "agent": "towpath/1",
             }
         ]
 

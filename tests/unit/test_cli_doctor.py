@@ -36,8 +36,8 @@ def examine(data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[d
     assert set(found) == {"data", "counts", "findings"}
     assert found["data"] == str(data)
     for finding in found["findings"]:
-        assert set(finding) == {"subject", "level", "what", "advice"}
-        assert all(isinstance(value, str) for value in finding.values())
+        assert set(finding) == {"subject", "level", "what", "advice", "settings", "check"}
+        assert all(isinstance(finding[name], str) for name in ("subject", "level", "what", "advice"))
     assert found["counts"] == {
         level: sum(finding["level"] == level for finding in found["findings"]) for level in ("ok", "warning", "problem")
     }

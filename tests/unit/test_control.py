@@ -117,6 +117,18 @@ async def test_the_log_is_as_long_as_is_asked_for(data: Path) -> None:
             await ask(data, f"/v1/log?limit={limit}")
 
 
+async def test_who_looks_often_is_told_what_changed(data: Path) -> None:
+    first = await ask(data, "/v1/circuits/changes")
+    fits(first, SCHEMAS["circuit_changes"])
+    assert [row["id"] for row in first["opened"]] == [1, 2]
+    again = await ask(data, f"/v1/circuits/changes?run={first['run']}&after=1")
+    fits(again, SCHEMAS["circuit_changes"])
+    assert ([row["id"] for row in again["opened"]], again["open"]) == ([2], first["open"])
+    for query in ("run=-1", "after=x", f"run={2**53}"):
+        with pytest.raises(client.Refused, match="a whole number from 0 to"):
+            await ask(data, f"/v1/circuits/changes?{query}")
+
+
 async def test_a_check_is_answered_as_described(data: Path, node: DoubleNode) -> None:
     answer = await change(data, "POST", "/v1/check", {})
     fits(answer, next(route for route in ROUTES if route.path == "/v1/check").schema)

@@ -17,7 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.exported import KEYS
-from towpath.host.diagnosis import Finding, Running, clock, diagnose, disk, limits, network, ports, software
+from towpath.host.diagnosis import (
+    Finding,
+    Running,
+    check_settings,
+    clock,
+    diagnose,
+    disk,
+    limits,
+    network,
+    ports,
+    software,
+)
 from towpath.host.diagnosis.finding import LEVELS
 from towpath.host.diagnosis.keys import check_keys
 from towpath.identity import load_or_create
@@ -359,3 +370,42 @@ def test_a_setting_without_effect_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Settings, "without_effect_yet", lambda self: [KEYS_OF_SETTINGS["credits.enforce"]])
     (tmp_path / "config.toml").write_text("[credits]\nenforce = 'never'\n")
     assert any("credits.enforce" in finding.what for finding in diagnose(tmp_path, None) if finding.level == "warning")
+
+
+# --- what the node can mend itself ---
+
+
+def test_what_a_setting_would_mend_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    aead = software.judge_aead("libsodium", "openssl", "libsodium", [])
+    assert aead.settings == {"native.aead": "auto"}
+    monkeypatch.setattr(Settings, "without_effect_yet", lambda self: [KEYS_OF_SETTINGS["network.workers"]])
+    assert next(check_settings(CLIENT)).settings == {"network.workers": None}
+    private = {ipaddress.ip_address("10.0.0.2")}
+    unmapped = Settings.load({"relay.mode": "cooperative", "network.port_mapping": False}, environ={})
+    for chosen, settings in ((VOLUNTEER, {}), (unmapped, {"network.port_mapping": True})):
+        found = list(network.judge_network(chosen, private))[1]
+        assert (found.settings, found.check) == (settings, True)
+    moved = Settings.load({"network.listen": ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001"]}, environ={})
+    running = Running(1, ("/ip4/0.0.0.0/tcp/4002", "/ip6/::/tcp/4002"), moved)
+    assert list(ports.judge_running(moved, running))[1].settings == {
+        "network.listen": ["/ip4/0.0.0.0/tcp/4002", "/ip6/::/tcp/4002"]
+    }
+
+
+@given(
+    st.none() | st.integers(0, 100_000),
+    st.none() | st.integers(0, 100_000),
+    st.integers(16, 200_000),
+)
+def test_limits_that_would_fit_do_fit(reservations: int | None, circuits: int | None, files: int) -> None:
+    before = settings(
+        relay__mode="cooperative",
+        relay__max_reservations="unlimited" if reservations is None else reservations,
+        relay__max_circuits="unlimited" if circuits is None else circuits,
+    )
+    found = limits.judge_open_files(before, files)
+    if found.level == "ok":
+        assert found.settings == {}
+        return
+    after = Settings.load({"relay.mode": "cooperative", **found.settings}, environ={})
+    assert limits.judge_open_files(after, files).level == "ok"

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from towpath.circuit_changes import RUN_MAX
 from towpath.control.route import SOURCE, Asked, Body, Controlled, Json, Parameter, Route, WrongRequest
 from towpath.control.schemas import Schema, count, refer, text
 from towpath.errors import AddressError, SettingsError
@@ -35,6 +36,10 @@ class Week(msgspec.Struct, forbid_unknown_fields=True):
     """PATCH /v1/schedule."""
 
     week: list[list[str]]
+
+
+async def _changes(node: Controlled, asked: Asked) -> Json:
+    return node.by_hand.circuit_changes(int(asked.query["run"]), int(asked.query["after"]))
 
 
 async def _close(node: Controlled, asked: Asked) -> Json:
@@ -102,9 +107,29 @@ _WEEK: Final[Schema] = {
     "maxItems": 7,
     "items": {"type": "array", "minItems": 24, "maxItems": 24, "items": text("`open`, `off`, a mode or a rate")},
 }
+_RUN: Final[Schema] = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": RUN_MAX,
+    "description": "as in the last answer; 0 at first",
+}
+_AFTER: Final[Schema] = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": RUN_MAX,
+    "description": "the highest id that is known",
+}
 _LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 1000, "description": "how many at most"}
 
 OWNER_ROUTES: Final = (
+    Route(
+        "GET",
+        "/v1/circuits/changes",
+        "Circuits opened since one looked, and the bytes of all that are open: little, for who looks often",
+        _changes,
+        refer("circuit_changes"),
+        query={"run": Parameter(_RUN, "0"), "after": Parameter(_AFTER, "0")},
+    ),
     Route(
         "POST",
         "/v1/circuits/close",

@@ -39,6 +39,9 @@ class Events(Protocol):
 class Hand(Protocol):
     """What the owner does by hand."""
 
+    def circuit_changes(self, run: int, after: int) -> dict[str, Any]:
+        """See ByHand."""
+
     def end_circuit(self, number: int) -> bool:
         """See ByHand."""
 

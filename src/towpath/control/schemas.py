@@ -291,6 +291,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
         age_s=number(),
         express=flag(),
     ),
+    "circuit_changes": fields(
+        "what is new among the circuits that are open",
+        run=count("when it is another than before, ids began anew: forget what is known"),
+        opened=rows(refer("circuit"), "with an id above `after`; all when `run` is not the one that was asked for"),
+        open=rows(
+            {"type": "array", "minItems": 3, "maxItems": 3, "items": count()},
+            "id, bytes_in and bytes_out of each that is open; others have ended",
+        ),
+    ),
     "reservation": fields(
         "a reservation, granted by this node or held by it",
         {"since_s": number("how long it has been granted"), "state": text("of one that is held")},
@@ -316,6 +325,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "relay": fields(
         "a relay this node knows",
+        {"agent": perhaps(text(), "what it says it is; null: this node is not connected to it now")},
         relay_id=_PEER_ID,
         source=one_of("mdns", "dht", "bootstrap", "cache"),
         score=perhaps(number()),
@@ -393,6 +403,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         counts=fields("how many findings of each level", ok=count(), warning=count(), problem=count()),
         findings=rows(
             fields(
+                "",
+                {
+                    "settings": refer("changes"),
+                    "check": flag("does `POST /v1/check` say more?"),
+                },
                 subject=text("what was looked at"),
                 level=one_of("ok", "warning", "problem"),
                 what=text("what was found"),

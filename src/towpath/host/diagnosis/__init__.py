@@ -52,6 +52,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
             "settings",
             f"{key.name} is set, but this version does not act on it",
             f"{settings.source(key.name)} sets it",
+            settings={key.name: None},
         )
     if not later:
         given = ", ".join(sorted(settings.given)) or "nothing"

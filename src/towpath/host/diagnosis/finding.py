@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from towpath.settings import Settings
@@ -21,6 +21,10 @@ class Finding:
     level: Level
     what: str
     advice: str = ""
+    settings: dict[str, object] = field(default_factory=dict)
+    """What would mend it: settings by key, None for the default; empty when no setting does."""
+    check: bool = False
+    """Does asking other nodes, and the router, say more?"""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,11 @@ def ok(subject: str, what: str) -> Finding:
     return Finding(subject, "ok", what)
 
 
-def warning(subject: str, what: str, advice: str) -> Finding:
+def warning(
+    subject: str, what: str, advice: str, *, settings: dict[str, object] | None = None, check: bool = False
+) -> Finding:
     """It works, but not as it could."""
-    return Finding(subject, "warning", what, advice)
+    return Finding(subject, "warning", what, advice, settings or {}, check)
 
 
 def problem(subject: str, what: str, advice: str) -> Finding:

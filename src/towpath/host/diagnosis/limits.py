@@ -42,8 +42,16 @@ def judge_open_files(settings: Settings, limit: int | None) -> Finding:
             f"{what}; the settings promise {asked}",
             "raise LimitNOFILE in the service (`systemctl edit towpath`), or `nofile` in /etc/security/limits.conf; "
             "or lower relay.max_reservations and relay.max_circuits",
+            settings=_fitting(relay.max_reservations, relay.max_circuits, room),
         )
     return ok("limits", what)
+
+
+def _fitting(reservations: int | None, circuits: int | None, room: int) -> dict[str, object]:
+    """Limits that `room` connections are enough for, in the proportion of these."""
+    given = (1, 1) if reservations is None or circuits is None else (reservations, circuits)
+    fewer = room * given[0] // sum(given)
+    return {"relay.max_reservations": fewer, "relay.max_circuits": room - fewer}
 
 
 def _read(path: Path) -> str:

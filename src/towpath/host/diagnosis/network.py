@@ -55,6 +55,13 @@ def judge_network(settings: Settings, addresses: Iterable[Address]) -> Iterator[
             if carrier
             else "`towpath check` says whether others get through the router, and what to do if not"
         )
-        yield warning("network", "none of the addresses is public, so others may not reach this relay", advice)
+        unmapped: dict[str, object] = {} if carrier or settings.network.port_mapping else {"network.port_mapping": True}
+        yield warning(
+            "network",
+            "none of the addresses is public, so others may not reach this relay",
+            advice,
+            settings=unmapped,
+            check=True,
+        )
     elif all(a.version == 6 for a in public):
         yield ok("network", "public by IPv6 only: peers without IPv6 do not reach this relay")

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -49,12 +49,21 @@ def judge_running(settings: Settings, running: Running) -> Iterator[Finding]:
         yield ok("ports", "the node listens nowhere")
         return
     yield ok("ports", f"the node listens on port {', '.join(map(str, sorted(got)))}")
-    for port in sorted({parse(text).port for text in settings.network.listen} - got - {0}):
+    wanted = {parse(text).port for text in settings.network.listen}
+    missing, moved = wanted - got - {0}, got - wanted
+    for port in sorted(missing):
         yield warning(
             "ports",
             f"port {port} was taken when the node started{_by(holder(port))}, so it moved to another",
             "free it and start the node again, or let network.listen name the port it has: a router forwards only one",
+            settings=_moved(settings.network.listen, port, *moved) if len(missing) == len(moved) == 1 else {},
         )
+
+
+def _moved(listen: Iterable[str], port: int, to: int) -> dict[str, object]:
+    """`network.listen` with another port."""
+    before, after = f"/tcp/{port}", f"/tcp/{to}"
+    return {"network.listen": [text.removesuffix(before) + after if text.endswith(before) else text for text in listen]}
 
 
 def judge_port(

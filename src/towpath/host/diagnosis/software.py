@@ -57,7 +57,8 @@ def judge_aead(setting: str, fastest: str, other: str, flags: Iterable[str]) -> 
     """The calibration found `fastest` on a processor with `flags`; `setting` is native.aead."""
     what = f"{fastest} encrypts fastest here (processor: {', '.join(flags) or 'no special instructions'})"
     if setting == other:
-        return warning("aead", f"{what}, but native.aead says {other}", "`towpath config set native.aead auto`")
+        advice = "`towpath config set native.aead auto`"
+        return warning("aead", f"{what}, but native.aead says {other}", advice, settings={"native.aead": "auto"})
     return ok("aead", what)
 
 

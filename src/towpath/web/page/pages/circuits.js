@@ -4,6 +4,7 @@ import { brief, moment, number, rate, shortId, size } from "../format.js";
 import { card, pageHead } from "../parts/card.js";
 import { ask } from "../parts/dialog.js";
 import { fill, freshId, h, icon, say } from "../parts/dom.js";
+import { openCircuits } from "../parts/open.js";
 import { named, table } from "../parts/table.js";
 import { attempt, toast } from "../parts/toast.js";
 import { t } from "../parts/words.js";
@@ -72,19 +73,36 @@ export function mount(element, api) {
     for (const row of rows) moved.set(row.id, speed(before.get(row.id), row.bytes_in + row.bytes_out, now));
     circuits = rows;
     tell();
-    // Thousands of rows are asked for less often: that is work for the node, too.
-    follow(rows.length > MANY && before.size ? 5 : 2);
+    // Thousands are asked for less often: that is work for the node, too.
+    follow(rows.length > (many ? MANY / 2 : MANY));
   }
 
-  let seconds = 0;
-  let stop = () => {};
-  function follow(wantedSeconds) {
-    if (seconds === wantedSeconds) return;
-    seconds = wantedSeconds;
-    stop();
-    stop = api.watch("/v1/circuits", seconds, told);
+  function toldReservations(rows) {
+    reservations = rows;
+    held.tell(reservations);
   }
-  follow(2);
+
+  function toldPeers(rows) {
+    agents.clear();
+    for (const row of rows) if (row.agent) agents.set(row.peer, row.agent);
+    tell();
+    held.tell(reservations);
+  }
+
+  const source = openCircuits();
+  let many = null;
+  let stops = [];
+  /** Who may come here, and what peers say they are, changes less often than what goes through. */
+  function follow(manyNow) {
+    if (many === manyNow) return;
+    many = manyNow;
+    stops = [
+      api.watch(source, many ? 5 : 2, told),
+      api.watch("/v1/reservations", many ? 20 : 3, toldReservations),
+      api.watch("/v1/peers", many ? 60 : 10, toldPeers),
+    ];
+  }
+  follow(false);
 
   const events = [];
   const tellRefusals = () =>
@@ -93,28 +111,16 @@ export function mount(element, api) {
       events.map((event) => event.id),
       () => refused(events),
     );
-  const stops = [
-    api.watch("/v1/reservations", 3, (rows) => {
-      reservations = rows;
-      held.tell(reservations);
-    }),
-    api.watch("/v1/peers", 10, (rows) => {
-      agents.clear();
-      for (const row of rows) if (row.agent) agents.set(row.peer, row.agent);
-      tell();
-      held.tell(reservations);
-    }),
-    api.onEvent((event) => {
-      if (!TURNED_AWAY.has(event.kind)) return;
-      events.unshift(event);
-      events.splice(REFUSALS);
-      tellRefusals();
-    }),
-  ];
+  const unhear = api.onEvent((event) => {
+    if (!TURNED_AWAY.has(event.kind)) return;
+    events.unshift(event);
+    events.splice(REFUSALS);
+    tellRefusals();
+  });
   tellRefusals();
   return () => {
-    stop();
-    stops.forEach((one) => one());
+    unhear();
+    stops.forEach((stop) => stop());
   };
 }
 
