@@ -23,7 +23,7 @@ from towpath.discovery.shards import shard_key
 from towpath.errors import DhtError, StreamReset
 from towpath.stream import Stream
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 
 async def test_two_nodes_and_a_client_find_what_one_publishes() -> None:

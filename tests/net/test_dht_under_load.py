@@ -14,7 +14,7 @@ import pytest
 from tests.unit.nodes import Meeting, meeting, until
 from towpath.discovery.dht import Dht
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 MIB = 1024 * 1024
 PIECE = os.urandom(MIB)
 ROUNDS = 4

@@ -25,7 +25,7 @@ from towpath.relaystream.client import ClientSide
 from towpath.relaystream.relay import RelaySide
 from towpath.store import Store
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 
 @contextlib.asynccontextmanager

@@ -21,7 +21,7 @@ from textual.widgets import Input, RichLog, Static
 
 from towpath import Node, Settings
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("TOWPATH_")} | {

@@ -28,7 +28,7 @@ from towpath.reputation.digest import compose, due, sign
 from towpath.reputation.messages import TOPIC, of_digest, of_fraud
 from towpath.stream import Stream
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 
 def digest(day: int | None = None) -> bytes:

@@ -20,7 +20,7 @@ from towpath import Stream
 from towpath.control.client import ask
 from towpath.errors import TowpathError
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 FIRST = 20_000_000
 """The quota at first; its owner adds a third whenever a round found it used up. A crash costs up to a twentieth."""

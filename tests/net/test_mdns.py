@@ -23,7 +23,7 @@ from tests.tools import missing
 from tests.unit.relays import identity
 from towpath.discovery.mdns import Mdns
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 GROUP, PORT = "224.0.0.251", 5353
 SECONDS = 20.0

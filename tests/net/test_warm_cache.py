@@ -11,7 +11,7 @@ import pytest
 from tests.unit.nodes import ECHO, echo, loaded, relay
 from towpath import Node
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 BOUND_MS = 300.0
 

@@ -10,7 +10,7 @@ import pytest
 import towpath
 from tests.unit.test_libs import libsodium_copies
 
-pytestmark = [pytest.mark.full, pytest.mark.serial, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 

@@ -190,7 +190,7 @@ def test_failures_count_faster_than_successes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("clients", "relays", "bound"), [(100, 20, 2.5), pytest.param(500, 50, 2.0, marks=pytest.mark.serial)]
+    ("clients", "relays", "bound"), [(100, 20, 2.5), pytest.param(500, 50, 2.0, marks=pytest.mark.slow)]
 )
 def test_nobody_becomes_a_hot_spot(clients: int, relays: int, bound: float) -> None:
     """Clients that come at once, each with measurements of its own of relays that are alike, or with none."""

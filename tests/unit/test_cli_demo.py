@@ -11,7 +11,7 @@ import pytest
 from tests.tools import require
 from towpath import demo
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 def tell(*options: str) -> str:

@@ -21,7 +21,7 @@ from towpath.cli.places import replace_file
 from towpath.errors import TowpathError
 from towpath.host.service_manager import Service, Systemd
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 
 @pytest.fixture(autouse=True)

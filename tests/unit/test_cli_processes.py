@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from towpath.control.paths import SOCKET_PATH_MAX
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 WAIT = 20.0
 

@@ -20,7 +20,7 @@ from towpath.control import client
 
 __all__ = ["relay", "start"]
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 Relay = tuple[Command, dict[str, Any]]
 

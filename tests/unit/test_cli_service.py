@@ -24,7 +24,7 @@ from towpath.host import service_manager
 from towpath.host.service_manager import can_mount
 from towpath.host.unit import Unit, data_of
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 RUN = ("-P", "-m", "towpath", "run", "--mode", "dedicated", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-web")
 

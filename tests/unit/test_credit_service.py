@@ -19,7 +19,7 @@ from towpath.credits.receipts import read_fraud_proof
 from towpath.credits.weighing import Weigher
 from towpath.store import Store
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 US = 0
 WAIT_S = 30.0

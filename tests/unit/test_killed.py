@@ -47,7 +47,7 @@ def life(path: Path, limit: int, offset: float, seconds: float, what: str) -> tu
     return found, said, killed
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [8, pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(3_000)])])
 def test_a_killed_process_has_lost_a_second_and_passed_nothing(tmp_path: Path, rounds: int) -> None:
     path = tmp_path / "towpath.db"

@@ -88,7 +88,7 @@ async def test_what_was_signed_is_there_after_a_restart(tmp_path: Path) -> None:
         assert ledger.free_left(NETWORK, NOW) == (1 << 30) - 6 * MIB
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 def test_a_number_that_was_given_is_known_after_any_kill(tmp_path: Path) -> None:
     async def found(path: Path) -> tuple[bool, tuple[int, int] | None, int]:
         async with opened(path) as ledger:

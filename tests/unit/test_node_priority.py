@@ -49,7 +49,7 @@ def first_at(node: Node) -> int:
     return int(node.status()["credits"]["priority"]["priority_at"])
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 async def test_who_relayed_for_a_relay_has_priority_there_until_it_is_used_up() -> None:
     async with relay() as helpful, relay() as asked, friend_at(helpful) as friend:
         await send(asked, helpful, friend)
@@ -63,7 +63,7 @@ async def test_who_relayed_for_a_relay_has_priority_there_until_it_is_used_up() 
         await until(lambda: first_at(helpful) == 0, WAIT_S)
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 async def test_who_relayed_for_one_that_did_shows_it_and_has_priority_too() -> None:
     async with relay() as helpful, relay() as between, relay() as asked:
         async with friend_at(helpful) as friend:

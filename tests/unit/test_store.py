@@ -519,7 +519,7 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 async def test_what_waits_for_the_disk_is_bounded() -> None:
     waiting = batch.Batch()
     for minute in range(10_000):
@@ -565,7 +565,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 def test_it_stays_small_in_memory(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _COSTS, path], capture_output=True, text=True, check=True, timeout=60)
     assert int(done.stdout) < 4 * 1024

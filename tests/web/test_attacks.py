@@ -15,7 +15,7 @@ from tests.web.conftest import BeginTraffic, OpenPage, StartNode
 from tests.web.watched import PAGES
 from towpath.web.place import TOKEN_FILE
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(180)]
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 

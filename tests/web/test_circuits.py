@@ -11,7 +11,7 @@ from tests.peerlab import Refused
 from tests.web.conftest import BeginTraffic, OpenPage, Record, StartNode
 from tests.web.watched import PATIENCE
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(240)]
 
 MANY = (200, pytest.param(2_000, marks=pytest.mark.full))
 ROWS = "tbody tr:not(.space)"

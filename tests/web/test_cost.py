@@ -11,7 +11,7 @@ from tests.web.running import PageNode
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="package"),
-    pytest.mark.serial,
+    pytest.mark.slow,
     pytest.mark.full,
     pytest.mark.timeout(600),
 ]

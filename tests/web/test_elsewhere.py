@@ -14,7 +14,7 @@ from tests.web.watched import PAGES, PHONE
 from towpath import Node, Settings, Stream
 from towpath.settings.schema import KEYS
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 async def test_every_setting_is_there_and_one_is_changed_and_taken_back(

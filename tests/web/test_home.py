@@ -12,7 +12,7 @@ from tests.web.conftest import BeginTraffic, OpenPage, StartNode
 from tests.web.running import PageNode
 from tests.web.watched import PATIENCE, PHONE, Watched
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 async def says(page: Watched, words: str) -> None:

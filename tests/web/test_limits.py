@@ -13,7 +13,7 @@ from tests.web.conftest import BeginTraffic, OpenPage, StartNode
 from tests.web.running import PageNode
 from tests.web.watched import PHONE
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(180)]
 
 MONDAY, TUESDAY, SUNDAY = 0, 24, 144
 

@@ -15,7 +15,7 @@ from tests.web.conftest import BeginTraffic, StartNode
 from tests.web.past import give_a_month
 from tests.web.watched import PAGES, PATIENCE, PHONE, WIDE, Watched, opened
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(240)]
 
 SIZES = {"wide": WIDE, "phone": PHONE}
 WANTED = os.environ.get("TOWPATH_PICTURES")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.web.conftest import OpenPage, StartNode
 
-pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.serial, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(120)]
 
 _SAID: Final = re.compile(r"""\b(?:t|known)\(\s*(["`])(.+?)\1""")
 """A key where a text is asked for."""

@@ -29,7 +29,7 @@ from tests.unit.native.test_native_autonat import (
 from tests.unit.nodes import until
 from towpath._native.autonat import DIAL_BACK, DIAL_REQUEST, AskFailed
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 ROUNDS, WARM = 60, 200
 

@@ -255,7 +255,7 @@ def test_what_only_the_data_plane_makes_cannot_be_made_from_python(native: type)
         native()
 
 
-@pytest.mark.serial
+@pytest.mark.slow
 def test_a_budget_keeps_no_ended_circuit_alive() -> None:
     with World() as world:
         bench = Bench(world)

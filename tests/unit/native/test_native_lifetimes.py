@@ -22,7 +22,7 @@ from tests.unit.native.raw import RawPeer
 from tests.unit.native.still import World
 from towpath._native.appstream import AppStream, open_stream
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 KIB = 1024
 APP = "/app/1"
