@@ -12,8 +12,8 @@ import uvloop
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-# No deadlines: a shared machine stalls at any moment. The full form searches twenty times as long.
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+# No deadlines: a shared machine stalls at any moment. Quick tests search a tenth as long, the full form twenty times.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=10, stateful_step_count=20)
 hypothesis.settings.register_profile("short", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=2000)
 

@@ -201,6 +201,7 @@ def chained() -> Edges:
     return edges | {(2 + n, 5000 + (n + 1) % 2500): 1 for n in range(2500)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["plenty", "tight", "loose", "scattered", "chained"])
 def test_ten_thousand_edges_take_little_more_than_to_write_them_down(shape: str) -> None:
     """The bound is 50 ms where adding the edges takes 10; as a ratio it holds on any machine."""

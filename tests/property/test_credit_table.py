@@ -122,6 +122,7 @@ def gain(rule: Rule, attack: Callable[[Graph, int], None]) -> float:
     return sum(rule(after, observer, who) for observer in observers) / was
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "name", "least", "most"),
     [

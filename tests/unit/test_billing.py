@@ -117,6 +117,7 @@ async def test_a_relay_that_bills_more_than_was_sent_gets_a_receipt_for_what_was
         assert at.signed(alice) == alice.spent <= alice.dialer.endpoint.session_of(at.key.peer_id).sent_in_circuits  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 async def test_a_sender_that_never_signs_is_held_and_then_carried_for_no_account() -> None:
     async with billed(patience_s=0.5) as at:
         alice, bob = await at.client(), await (await at.client()).reserve()
@@ -139,6 +140,7 @@ async def test_a_sender_that_never_signs_is_held_and_then_carried_for_no_account
         assert at.signed(alice) == 0
 
 
+@pytest.mark.slow
 async def test_a_sender_that_never_signs_and_has_no_free_tier_is_cut_off() -> None:
     async with billed(patience_s=0.5) as at:
         at.billing.may_ride = lambda peer_id, account: False
@@ -151,6 +153,7 @@ async def test_a_sender_that_never_signs_and_has_no_free_tier_is_cut_off() -> No
         assert 3 * MIB < bob.received <= 4 * MIB
 
 
+@pytest.mark.slow
 async def test_who_signs_after_all_is_billed_again() -> None:
     async with billed(patience_s=0.5) as at:
         alice, bob = await at.client(), await (await at.client()).reserve()
@@ -187,6 +190,7 @@ async def test_what_was_unsigned_when_a_connection_was_lost_is_signed_on_the_nex
         await until(lambda: at.signed(alice) == sent == alice.spent, 30)
 
 
+@pytest.mark.slow
 async def test_a_payer_that_was_killed_gives_no_number_twice_and_goes_on(tmp_path: Path) -> None:
     account = Identity.generate()
     async with billed() as at:

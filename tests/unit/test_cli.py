@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from towpath.cli import main
+from towpath.cli import main, tunnels
 from towpath.cli.app import COMMANDS, app, dispatch
 from towpath.cli.output import duration, quantity
 from towpath.cli.places import data_directory, locked, open_files, replace_file
@@ -139,7 +139,10 @@ def test_without_a_node_it_is_3_and_says_how_to_start_one(run, command: str) -> 
         (("open", EXPIRED), "ask for a new one"),
     ],
 )
-def test_what_fails_is_1_and_says_what_to_do(run, words: tuple[str, ...], sentence: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_fails_is_1_and_says_what_to_do(  # type: ignore[no-untyped-def]
+    run, words: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnels, "RESERVE_TIMEOUT", 0.5)
     code, out, err = run(*words)
     assert (code, out) == (1, "")
     assert sentence in err

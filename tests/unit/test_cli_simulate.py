@@ -37,6 +37,7 @@ def test_a_scenario_is_run_told_and_written(tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / "summary.txt").read_text().splitlines()[1:] == told.splitlines()[1:-1]
 
 
+@pytest.mark.slow
 def test_an_attack_is_run_told_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["simulate", "attack", "hot-spot", "--nodes", "50", "--out", str(tmp_path), "--no-plots", "--json"])
     out, _ = capsys.readouterr()

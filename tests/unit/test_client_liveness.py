@@ -35,6 +35,7 @@ def through(proxy: Proxy, met: Meeting) -> str:
     return f"/ip4/127.0.0.1/tcp/{proxy.port}/p2p/{met.relay.relay_id}"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_a_circuit_whose_relay_dies_silently_ends(met: Meeting) -> None:
     async with Proxy(parse(address(met.relay)).port) as between:
@@ -59,6 +60,7 @@ async def test_one_that_only_listens_notices_it_too(met: Meeting) -> None:
             await asyncio.wait_for(stream.read(), 5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_a_relay_that_answers_late_is_not_given_up(met: Meeting) -> None:
     async with Proxy(parse(address(met.relay)).port) as between:

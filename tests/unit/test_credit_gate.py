@@ -73,6 +73,7 @@ async def test_what_the_free_tier_does_not_cover_is_refused_with_words_and_numbe
         assert at.relay.status()["credits"]["refused"] == 1
 
 
+@pytest.mark.slow
 async def test_a_told_limit_is_promised_and_the_rest_is_for_the_next() -> None:
     terms = {"credits__enforce": "always", "credits__free_tier": "64MiB", "credits__free_tier_refill": "0B/h"}
     async with meeting(**terms) as at, client() as other, client() as third:
@@ -90,6 +91,7 @@ async def test_a_told_limit_is_promised_and_the_rest_is_for_the_next() -> None:
         await third.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=address(at.relay))
 
 
+@pytest.mark.slow
 async def test_who_relayed_for_us_comes_first_and_says_so() -> None:
     terms = {"credits__enforce": "always", "credits__free_tier": "8MiB", "credits__free_tier_refill": "0B/h"}
     async with meeting(**terms) as at, client(relay__priority_access=False) as stranger, client() as newcomer:
@@ -134,6 +136,7 @@ async def test_a_crowded_relay_keeps_places_for_who_has_credit() -> None:
         assert any("its network has 7 circuits" in line for line in at.relay.credits.of_peer("127.0.0.1")["sentences"])
 
 
+@pytest.mark.slow
 async def test_who_pays_gets_more_of_a_full_pipe() -> None:
     async with meeting(relay__max_rate="2MB/s") as at, client(relay__priority_access=False) as stranger:
         owe(at.relay, at.alice.credits.account.public_key, 1000 * MIB)

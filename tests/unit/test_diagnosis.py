@@ -144,6 +144,7 @@ def test_a_database_is_opened_and_left_as_it_was(tmp_path: Path) -> None:
     assert levels(list(disk.check_database(tmp_path, in_use=False))) == ["warning", "problem"]
 
 
+@pytest.mark.slow
 def test_a_database_that_another_program_holds_is_told_of(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / disk.DATABASE, isolation_level=None)
     connection.execute("CREATE TABLE t (x)")

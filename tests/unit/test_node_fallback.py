@@ -70,6 +70,7 @@ async def test_bootstrap_relays_come_when_no_other_leads_there_and_are_counted()
         assert alice.status()["client"]["bootstrap_share"] == 1
 
 
+@pytest.mark.slow
 async def test_silent_relays_hold_bootstrap_relays_up_for_two_seconds_only() -> None:
     async with (
         relay() as volunteer,
@@ -145,6 +146,7 @@ async def test_everything_that_was_tried_is_told_with_the_contracts_words() -> N
     assert "connection refused" in caught.value.tried[1]
 
 
+@pytest.mark.slow
 async def test_cancelled_it_leaves_neither_tasks_nor_connections() -> None:
     async with relay() as one, Proxy(parse(address(one)).port) as silent, client() as nobody:
         silent.fall_silent()

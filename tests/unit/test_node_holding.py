@@ -143,6 +143,7 @@ async def test_closing_ends_the_asking() -> None:
     assert asyncio.all_tasks() <= tasks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dead", [False, True])
 async def test_a_relay_that_is_doubted_is_cut_off_when_it_does_not_answer(dead: bool) -> None:
     async with relay() as middle, Proxy(parse(address(middle)).port) as proxy, client() as node:

@@ -92,6 +92,7 @@ async def test_a_relay_that_moves_out_is_tried_last(middle: Relaying, bob: Node)
         assert alice._client.connector.connected()[0].relay_id == other.endpoint.peer_id
 
 
+@pytest.mark.slow
 async def test_with_the_relay_the_reservation_goes_and_is_not_asked_for_before_it_is_back(
     middle: Relaying, bob: Node
 ) -> None:

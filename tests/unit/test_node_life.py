@@ -267,6 +267,7 @@ def test_importing_a_node_brings_nothing_heavy() -> None:
     assert set(found.stdout.split()).isdisjoint(heavy.split())
 
 
+@pytest.mark.slow
 async def test_nodes_are_not_kept_alive_by_what_they_did() -> None:
     def alive() -> int:
         return sum(isinstance(thing, Node | Stream) for thing in gc.get_objects())

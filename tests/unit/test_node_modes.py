@@ -265,6 +265,7 @@ async def carry(met: Meeting, size: int) -> None:
     here.reset()
 
 
+@pytest.mark.slow
 async def test_below_a_tenth_of_a_quota_nobody_new_is_admitted_and_who_asks_hears_why() -> None:
     async with meeting(relay__max_bandwidth_per_hour="2MB") as met:
         here, there = await met.pair()
@@ -281,6 +282,7 @@ async def test_below_a_tenth_of_a_quota_nobody_new_is_admitted_and_who_asks_hear
                 await late.connect_to_peer_via_relay(met.bob.peer_id, ECHO, via=address(met.relay))
 
 
+@pytest.mark.slow
 async def test_a_quota_is_reached_not_passed_and_a_larger_one_lets_relaying_go_on() -> None:
     async with meeting(relay__max_bandwidth_per_hour="3MB") as met:
         here, there = await met.pair()
@@ -303,6 +305,7 @@ async def test_a_quota_is_reached_not_passed_and_a_larger_one_lets_relaying_go_o
         await carry(met, 100_000)
 
 
+@pytest.mark.slow
 async def test_a_rate_can_be_lowered_and_lifted_while_a_circuit_runs() -> None:
     async with meeting() as met:
         here, there = await met.pair()
@@ -322,6 +325,7 @@ async def test_a_rate_can_be_lowered_and_lifted_while_a_circuit_runs() -> None:
 # --- what survives -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_pause_schedule_limits_and_totals_survive_a_restart(tmp_path: Path) -> None:
     write(tmp_path)
     async with volunteer(tmp_path) as middle, client(client__hide_ip=False) as alice, client() as bob:

@@ -84,6 +84,7 @@ async def test_two_relays_are_two_ways(middle: Node, bob: Node) -> None:
         assert bob.status()["client"]["connected_via"] == [other.relay_id]
 
 
+@pytest.mark.slow
 async def test_a_kept_reservation_is_refreshed_before_its_end(bob: Node, alice: Node) -> None:
     async with relay(relay__reservation_ttl="4s") as brief:
         held = await bob.reserve(address(brief))

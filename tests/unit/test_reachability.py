@@ -17,7 +17,7 @@ from towpath import Node, Settings
 from towpath._native.endpoint import Endpoint
 from towpath._native.reactor import Reactor
 from towpath.addresses import to_text
-from towpath.reachability import Reachability
+from towpath.reachability import Reachability, serving
 from towpath.reachability.networks import Place
 from towpath.reachability.policy import Candidate, Origin, Server, State, Vote
 from towpath.reachability.words import Finding, Known, sentence
@@ -26,8 +26,14 @@ PUBLIC = [f"127.{n}.0.0/16" for n in range(1, 10)]
 """The networks of loopback that count as public; 127.0.0.1, from which everybody dials, does not."""
 
 
-PATIENCE = 20
-"""Seconds; each dial that is paid for waits up to three."""
+PATIENCE = 30
+"""Seconds."""
+
+
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers wait before they dial, as ever, but not for seconds."""
+    monkeypatch.setattr(serving, "_WAIT_MS", 100)
 
 
 def settings(number: int, **more: Any) -> Settings:

@@ -306,6 +306,7 @@ async def test_a_client_that_asks_all_the_time_is_explained_to_now_and_then(midd
     assert 32 < len(said(await everything_said(client))) < 40
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_loses_the_stream(middle: Relaying, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_UNSENT_MAX", 0)
     client = await middle.raw()

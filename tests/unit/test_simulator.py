@@ -89,6 +89,7 @@ def test_reservations_stand_on_both_sides_and_within_the_limits() -> None:
         assert user.online or not user.seats
 
 
+@pytest.mark.slow
 def test_a_quota_is_kept_and_those_it_serves_move_on() -> None:
     world = world_of(60, 3, 2.0, circuits_a_day=15.0)
     world.run(every_s=HOUR_S)
@@ -180,6 +181,7 @@ def ran(name: str) -> Result:
     return Runner(scenario(name), SMALL[name], 1).run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_a_small_run_comes_to_its_end_and_shows_its_point(name: str) -> None:
     result = ran(name)
@@ -190,11 +192,13 @@ def test_a_small_run_comes_to_its_end_and_shows_its_point(name: str) -> None:
     assert [figure.name for figure in result.judged.figures if not figure.holds and figure.name not in LARGE] == []
 
 
+@pytest.mark.slow
 def test_each_user_has_four_circuits_a_day_and_more() -> None:
     result = ran("rollout")
     assert sum(row["wanted"] for row in result.parts[0].rows) / (SMALL["rollout"] * 180) >= 4.0
 
 
+@pytest.mark.slow
 def test_the_rollout_needs_bootstrap_relays_at_first_and_none_in_the_end() -> None:
     rows = ran("rollout").parts[0].rows
     early = [row for row in rows if row["day"] <= 20]
@@ -204,11 +208,13 @@ def test_the_rollout_needs_bootstrap_relays_at_first_and_none_in_the_end() -> No
     assert sum(row["circuits"] for row in late) > 0.98 * sum(row["wanted"] for row in late)
 
 
+@pytest.mark.slow
 def test_shorter_sessions_cut_more_circuits_and_they_go_on() -> None:
     cut = [sum(row["cut"] for row in part.rows) for part in ran("churn").parts]
     assert cut[-1] > cut[0]
 
 
+@pytest.mark.slow
 def test_too_few_volunteers_use_up_their_quotas() -> None:
     parts = ran("capacity").parts
     used = [sum(row["bytes_volunteers"] / max(1, row["volunteers"]) for row in part.rows) for part in parts]
@@ -247,12 +253,14 @@ def _apart(seed: int, hashes: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_equal_seeds_make_equal_runs_in_any_process_and_others_do_not() -> None:
     one, same, other = _apart(1, "0"), _apart(1, "12345"), _apart(2, "0")
     assert one == same
     assert one != other
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_keeps_what_it_computed() -> None:
     runner = Runner(scenario("churn"), 60, 1)
 
@@ -269,6 +277,7 @@ def test_a_run_that_is_stopped_keeps_what_it_computed() -> None:
     assert summary(result)["complete"] is False
 
 
+@pytest.mark.slow
 def test_a_report_is_written_with_charts(tmp_path: Path) -> None:
     result = ran("day")
     names = {file.name for file in write(result, tmp_path)}

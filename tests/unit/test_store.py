@@ -312,6 +312,7 @@ async def test_numbers_are_written_within_half_a_second_and_state_at_once(
         assert await written.get() - began < store.FLUSH_S
 
 
+@pytest.mark.slow
 async def test_nothing_wakes_while_nothing_changes(path: Path) -> None:
     async with opened(path) as one:
         one.count(received=1)
@@ -458,6 +459,7 @@ def fill(disk: Path) -> Path:
     return filling
 
 
+@pytest.mark.slow
 async def test_a_full_disk_stops_nothing_and_loses_nothing(full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "RETRY_S", 0.05)
     said = listen(monkeypatch)

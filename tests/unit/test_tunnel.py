@@ -279,6 +279,7 @@ async def test_a_client_that_dies_after_its_half_close_frees_the_service() -> No
         await ended.wait()
 
 
+@pytest.mark.slow
 async def test_many_connections_at_once_keep_to_themselves() -> None:
     async with Tunnel(echo) as tunnel:
 

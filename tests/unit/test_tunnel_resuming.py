@@ -34,6 +34,7 @@ async def test_two_ways_are_held_and_a_lost_one_is_replaced() -> None:
         assert not any(event == "peer_left" for event, _ in tunnel.reports)
 
 
+@pytest.mark.slow
 async def test_a_transfer_goes_on_through_another_relay_each_time_its_own_is_killed() -> None:
     data = os.urandom(20_000_000)
     async with Tunnel(echo) as tunnel, connected(tunnel) as (reader, writer):
@@ -79,6 +80,7 @@ async def test_many_connections_go_on_together_and_keep_to_themselves() -> None:
         assert all(await asyncio.gather(*carried))
 
 
+@pytest.mark.slow
 async def test_a_relay_that_falls_silent_is_given_up_and_its_circuit_with_it() -> None:
     async with Tunnel(echo) as tunnel, connected(tunnel) as (reader, writer):
         await until_ways(tunnel, *RELAYS[:2])
@@ -107,6 +109,7 @@ class _Nothing(bytearray):
         return self
 
 
+@pytest.mark.slow
 async def test_a_receiver_notices_silence_although_it_has_nothing_to_send() -> None:
     go_on = asyncio.Event()
 

@@ -376,6 +376,7 @@ def test_a_nonce_may_come_behind_the_response() -> None:
         assert future.result() == (OK, DIAL_OK, True)
 
 
+@pytest.mark.slow
 def test_a_claim_without_the_nonce_is_not_proved() -> None:
     with client() as asked:
         future, stream, _ = asked.ask()

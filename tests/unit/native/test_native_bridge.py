@@ -188,6 +188,7 @@ async def test_a_lost_connection_closes_the_socket() -> None:
         await s.ended.wait()
 
 
+@pytest.mark.slow
 async def test_a_process_that_died_ends_its_streams() -> None:
     async with spliced() as s:
         stream, end = await s.open()

@@ -108,6 +108,7 @@ def test_credit_keeps_the_pace() -> None:
         assert 300_000 / (time.monotonic() - began) < 1.2 * 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [WINDOW, 20 * KIB, 6 * KIB])
 @pytest.mark.parametrize("idle", [0, 1, 3])
 def test_who_says_nothing_holds_up_nobody(idle: int, left: int) -> None:

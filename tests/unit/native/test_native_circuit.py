@@ -250,6 +250,7 @@ def test_a_limit_reached_while_the_receiver_is_full_still_delivers_what_was_with
         assert pair.relay.idle
 
 
+@pytest.mark.slow
 def test_what_is_within_a_limit_waits_two_seconds_for_a_receiver_that_takes_nothing() -> None:
     with World() as world:
         pair = Pair(world, Policy(limit_data=400 * KIB))

@@ -323,6 +323,7 @@ def test_a_limit_cuts_a_connection_inside_and_is_no_end() -> None:
         assert not path.service.circuits
 
 
+@pytest.mark.slow
 def test_circuits_with_connections_inside_leave_nothing() -> None:
     from tests.unit.native.memory import check_nothing_stays
 

@@ -12,6 +12,7 @@ from towpath.sim.attacks.figures import Chart, Figure, Report, percentile
 SEED = 20_250_101
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_gains_no_more_than_its_bound_and_a_naive_rule_would_not_hold_it(
     name: str, record_property: pytest.RecordProperty
