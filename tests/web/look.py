@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from playwright.async_api import Browser
 
 from tests.web.chromium import chromium
+from tests.web.company import have_company
+from tests.web.past import give_a_month
 from tests.web.running import PageNode, Traffic
 from tests.web.watched import PAGES, PHONE, WIDE, opened
 
@@ -33,18 +36,22 @@ async def take(browser: Browser, node: PageNode, folder: Path, pages: tuple[str,
 
 
 async def _main(folder: Path, pages: tuple[str, ...]) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        node = PageNode(Path(directory), mode="cooperative")
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        place = Path(directory)
+        other = PageNode(place / "other", mode="cooperative")
+        stack.callback(other.stop)
+        other.start()
+        node = PageNode(place / "node", {"discovery.bootstrap": other.process.ready["listen"][0]}, "cooperative")
+        stack.callback(node.stop)
         node.start()
-        try:
-            async with chromium() as browser, Traffic(node) as traffic:
-                await traffic.open(24, per_pair=6)
-                traffic.flow(150_000)
-                await asyncio.sleep(6)
-                complaints = await take(browser, node, folder, pages or PAGES)
-            sys.stdout.write("\n".join(complaints) + "\n")
-        finally:
-            node.stop()
+        await have_company(node, other, place)
+        await give_a_month(node.data)
+        node.start()
+        async with chromium() as browser, Traffic(node) as traffic:
+            await traffic.open(24, per_pair=3)
+            traffic.flow(150_000)
+            complaints = await take(browser, node, folder, pages or PAGES)
+        sys.stdout.write("".join(f"{complaint}\n" for complaint in complaints))
 
 
 if __name__ == "__main__":

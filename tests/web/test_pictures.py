@@ -6,11 +6,13 @@ the test's.
 
 import base64
 import os
+import re
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests.web.company import have_company
 from tests.web.conftest import BeginTraffic, StartNode
 from tests.web.past import give_a_month
 from tests.web.watched import PAGES, PATIENCE, PHONE, WIDE, Watched, opened
@@ -35,7 +37,7 @@ async def test_every_page_fits_its_screen_and_leaves_nothing_unfinished(
 ) -> None:
     other = start_node()
     node = start_node(settings={"discovery.bootstrap": other.process.ready["listen"][0]})
-    node.stop()
+    await have_company(node, other, tmp_path)
     await give_a_month(node.data)
     node.start()
     traffic = await begin_traffic(node)
@@ -65,6 +67,13 @@ async def _go(watched: Watched, name: str) -> None:
         await watched.page.wait_for_selector(".welcome h1")
         return
     await watched.go(name)
+    if name == "home":
+        await expect(watched.page.get_by_text("peers signed receipts")).to_be_visible(timeout=PATIENCE)
+        await expect(watched.page.get_by_text("Active", exact=True)).to_be_visible(timeout=PATIENCE)
+    if name == "ledger":
+        for tile in ("earned", "spent"):
+            figure = watched.page.locator(f"[data-tile={tile}] dd")
+            await expect(figure).to_have_text(re.compile(r"^[1-9]"), timeout=PATIENCE)
     if name == "traffic":
         await watched.page.get_by_label("24 hours", exact=True).check()
         await expect(watched.page.locator("[data-fact=circuits]")).to_be_visible(timeout=PATIENCE)

@@ -111,7 +111,7 @@ function mending({ settings = {}, check = false }, api, look) {
       await attempt(act);
       made.disabled = false;
     };
-    const made = h("button", { class: "button", type: "button", onclick: doing }, words);
+    const made = h("button", { class: "button tiny wraps", type: "button", onclick: doing }, words);
     return made;
   };
   const set = async () => {
@@ -129,16 +129,20 @@ function mending({ settings = {}, check = false }, api, look) {
       throw error;
     }
   };
-  const words = keys.map((key) =>
-    settings[key] === null ? t("health.unset", { key }) : t("health.set", { key, value: String(settings[key]) }),
-  );
+  const and = t("health.and");
+  const given = keys.filter((key) => settings[key] !== null);
+  const values = given.map((key) => t("health.value", { key, value: String(settings[key]) }));
+  const words = [
+    ...(values.length ? [t("health.set", { what: values.join(and) })] : []),
+    ...keys.filter((key) => settings[key] === null).map((key) => t("health.unset", { key })),
+  ];
   return h(
     "div",
     { class: "stack tight" },
     h(
       "div",
       { class: "line" },
-      keys.length ? button(words.join(t("health.and")), set) : null,
+      keys.length ? button(words.join(and), set) : null,
       check ? button(t("relays.check"), ask) : null,
     ),
     said,
