@@ -114,8 +114,9 @@ def test_a_relay_that_says_goodbye_is_left_and_one_that_vanishes_is_noticed() ->
         assert len(user.seats) == 2
         gone = world.relays[next(iter(user.seats))]
         gone.end(silently=silently)
-        world.engine.run(world.begin + 120.0)
+        world.engine.run(world.begin + 50.0)
         assert gone.id not in user.seats
+        user.settle()
         assert len(user.seats) == 2
         assert (user.known[gone.id].own.failing > 0) is silently
         assert gone.position.state is State.OFF

@@ -56,11 +56,16 @@ class Plan(NamedTuple):
 
 def apart(one: Offer, other: Offer) -> bool:
     """Do they share neither network nor family?"""
-    return not one.networks & other.networks and (one.family is None or one.family != other.family)
+    return one.networks.isdisjoint(other.networks) and (one.family is None or one.family != other.family)
 
 
 def _fits(one: Offer, others: Iterable[Offer]) -> bool:
-    return all(apart(one, other) for other in others)
+    for other in others:
+        if not apart(one, other):
+            break
+    else:
+        return True
+    return False
 
 
 def in_order(seats: Iterable[Seat]) -> list[Seat]:
@@ -125,10 +130,14 @@ def _improvement(
 def _superfluous(seats: Sequence[Seat], good: Sequence[Offer], now: float, wanted: int) -> tuple[bytes, ...]:
     if len(good) < wanted:
         return ()
-    kept = _best(good, wanted) if len(good) > wanted else good
-    free_to_end = {seat.offer.relay_id for seat in seats if seat.ours_to_end}
-    surplus = [offer.relay_id for offer in good if offer not in kept]
+    surplus: list[bytes] = []
+    if len(good) > wanted:
+        kept = _best(good, wanted)
+        surplus = [offer.relay_id for offer in good if offer not in kept]
     idle = [seat.offer.relay_id for seat in seats if seat.state == "lost" and now - seat.since >= LOST_S]
+    if not surplus and not idle:
+        return ()
+    free_to_end = {seat.offer.relay_id for seat in seats if seat.ours_to_end}
     return tuple(relay_id for relay_id in [*surplus, *idle] if relay_id in free_to_end)
 
 

@@ -131,8 +131,10 @@ def noted(
     """
     if outcome is Outcome.AWAY and not blame:
         return before
-    fade = 0.5 ** (max(0.0, now - before.observed_at) / _HALF_LIFE_S) if before.observed_at else 1.0
-    gap = min(_LONGEST_GAP_S, max(0.0, now - before.observed_at)) if before.observed_at else _FIRST_GAP_S
+    fade, gap = 1.0, _FIRST_GAP_S
+    if before.observed_at:
+        passed = max(0.0, now - before.observed_at)
+        fade, gap = 0.5 ** (passed / _HALF_LIFE_S), min(_LONGEST_GAP_S, passed)
     up = outcome not in (Outcome.FAILED, Outcome.AWAY)
     successful, failed, health = before.successful * fade, before.failed * fade, before.health
     up_s, watched_s = before.up_s * fade, before.watched_s * fade

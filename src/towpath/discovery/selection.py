@@ -211,6 +211,8 @@ def _by_key(rows: Iterable[tuple[tuple[float, ...], T]], rng: random.Random) -> 
 
 
 def _mixed(proven: list[T], newcomers: list[T], rng: random.Random, explore: float) -> list[tuple[T, bool]]:
+    if not proven or not newcomers:
+        return [(one, False) for one in proven or newcomers]
     mixed: list[tuple[T, bool]] = []
     first, new = list(reversed(proven)), list(reversed(newcomers))
     while first and new:

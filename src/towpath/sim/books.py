@@ -83,10 +83,10 @@ class Books:
         "_graph",
         "_prefixes",
         "_promised",
-        "_quiet",
         "_unsigned",
         "account",
         "debts",
+        "quiet",
         "terms",
     )
 
@@ -100,18 +100,18 @@ class Books:
         self._unsigned: dict[bytes, int] = {}
         self._credit: dict[bytes, tuple[float, int]] = {}
         self._graph: Graph | None = None
-        self._quiet: Decision | None = None
+        self.quiet = should_accept_circuit(Asked(None, b"", 0), 0.0)
+        """What everybody is answered who is asked for nothing."""
 
     # --- asking --------------------------------------------------------------------------------
+
+    def asks_nothing(self, most: float) -> bool:
+        """With so much in use of what is nearest to its end: is nothing asked in return?"""
+        return most < LOADED and self.terms.enforce == "under_load"
 
     def decide(self, who: Who, load: Load, seats: Seats, now: float) -> Decision:
         """What the relay answers to a circuit for which `who` pays."""
         terms = self.terms
-        if terms.enforce == "under_load" and max(load) < LOADED:
-            # The same answer for everybody, asked once; weights are given when they matter (`weight`).
-            if self._quiet is None:
-                self._quiet = should_accept_circuit(Asked(None, b"", 0), now)
-            return self._quiet
         account, promised = who.account, self._promised
         own = (1 << 62) if account is None else terms.tier.left(self._accounts.get(account, FULL), now)
         of_prefix = terms.tier.left(self._prefixes.get(who.prefix, FULL), now)

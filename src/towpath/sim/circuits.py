@@ -72,6 +72,7 @@ class Circuits:
         world = self.world
         volunteers: list[Relay] = []
         bootstrap: list[Relay] = []
+        dst.settle()
         seat: Seat
         for seat in dst.ranked():
             relay = world.relays[seat.offer.relay_id]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_text
-from towpath.credits.policy import LIGHT, NO_SEATS, Ground, Load, Seats, reservation_seat
+from towpath.credits.policy import LIGHT, Ground, Load, Seats, reservation_seat
 from towpath.discovery.advertising import LOAD_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
 from towpath.discovery.candidates import networks
 from towpath.discovery.records import Advertisement, Capacity
@@ -297,6 +297,16 @@ class Relay:
             self.meter.used,
         )
 
+    def most(self) -> float:
+        """How much is in use of what is nearest to its end, as `load` would tell."""
+        if self.meter.due(self.world.engine.now):
+            self._read_meter()
+        pipe, s = self.pipe, self.settings
+        most = max(pipe.in_use / pipe.rate, self.meter.used)
+        if s.max_circuits:
+            most = max(most, len(pipe.flows) / s.max_circuits)
+        return max(most, len(self.reservations) / s.max_reservations) if s.max_reservations else most
+
     # --- reservations --------------------------------------------------------------------------
 
     def takes(self, user: User) -> bool:
@@ -352,13 +362,16 @@ class Relay:
         if verdict.status != OK:
             self.refused += 1
             return Accepted(self.reason)
-        load, seats = self.load(), NO_SEATS
-        if load.high or self.books.terms.enforce == "always":
-            seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying)
-        if load.high:
-            of_prefix = sum(flow.src.ip[:3] == dialer.ip[:3] and flow.weight <= LIGHT for flow in flows)
-            seats = seats._replace(of_prefix=of_prefix)
-        decision = self.books.decide(dialer.who(), load, seats, now)
+        if self.books.asks_nothing(self.most()):
+            # The same answer for everybody; weights are given when they matter.
+            decision = self.books.quiet
+        else:
+            load = self.load()
+            of_prefix = 0
+            if load.high:
+                of_prefix = sum(flow.src.ip[:3] == dialer.ip[:3] and flow.weight <= LIGHT for flow in flows)
+            seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying, of_prefix)
+            decision = self.books.decide(dialer.who(), load, seats, now)
         if not decision.accept:
             self.refused += 1
             return Accepted(decision.code)
@@ -420,7 +433,7 @@ class Relay:
         for flow in changed:
             engine.after(flow.seconds(), self._through, flow, flow.turn)
         record = self.record
-        if record is not None and now - record.last_seen > LOAD_S and load_step(*self.load()) != record.load:
+        if record is not None and now - record.last_seen > LOAD_S and load_step(self.most()) != record.load:
             self.advertise()
 
     def _wake(self, due: float) -> None:

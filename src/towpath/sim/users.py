@@ -38,6 +38,9 @@ KNOWN: Final = 8
 DIAL_S: Final = 5.0
 """How long a relay that says nothing is waited for."""
 _ROUNDS: Final = 6
+_ASKING_S: Final = 1.0
+"""How long it takes to have another reservation."""
+_NEVER: Final = float("inf")
 _NOTICED_S: Final = 20.0
 """When a reservation's relay has vanished without a word, this is noticed after that long (`client.liveness`)."""
 _SOON_S: Final = 15.0
@@ -75,6 +78,7 @@ class User:
         "signs",
         "since",
         "turn",
+        "wants_at",
         "world",
     )
 
@@ -100,6 +104,8 @@ class User:
         self.turn = 0
         self.open = 0
         """Circuits of its own, from either end."""
+        self.wants_at = _NEVER
+        """From when on it may have another reservation for one that it lost: the plan is made when somebody looks."""
         self.searched_at = float("-inf")
         self.empty = 0
         """How often in a row it looked for relays in vain,"""
@@ -150,6 +156,7 @@ class User:
             self.note(relay_id, Outcome.CONNECTED)
             world.relays[relay_id].release(self)
         self.seats.clear()
+        self.wants_at = _NEVER
         self.online = False
         world.users_online -= 1
         if self.relay is not None:
@@ -197,11 +204,23 @@ class User:
 
     def standing(self) -> int:
         """How many reservations lead to it now."""
-        return sum(seat.state == "active" for seat in self.seats.values())
+        number = 0
+        for seat in self.seats.values():
+            if seat.state == "active":
+                number += 1
+        return number
 
     def look(self) -> None:
         """Looks for something better, if it is time."""
         if self.online and (self.world.engine.now - self.searched_at > AGAIN_S or self.standing() < WANTED):
+            self.hold()
+
+    def settle(self) -> None:
+        """Looks what became of a reservation that it lost or that is about to end: called before its own are looked at.
+
+        A node plans at once. Here most of that would be in vain, as its relay is back before anybody asks for the user.
+        """
+        if self.wants_at <= self.world.engine.now:
             self.hold()
 
     def hold(self, *, first: bool = False) -> None:
@@ -213,6 +232,7 @@ class User:
             return
         world = self.world
         now = world.engine.now
+        self.wants_at = _NEVER
         at = 0.0
         reserved = 0.0 if self.seats else None
         since = now - self.searched_at
@@ -338,8 +358,9 @@ class User:
         """A relay said that it moves out: another one takes its place, until it says that it stays."""
         seat = self.seats.get(relay.id)
         if seat is not None and seat.state == "active":
-            self.seats[relay.id] = Seat(seat.offer, "leaving", self.world.engine.now)
-            self.hold()
+            now = self.world.engine.now
+            self.seats[relay.id] = Seat(seat.offer, "leaving", now)
+            self.wants_at = min(self.wants_at, now + _ASKING_S)
 
     def stays(self, relay: Relay) -> None:
         """A relay that moved out takes everybody back: it does again, and the worst reservation too many goes."""
@@ -354,7 +375,10 @@ class User:
             self.leave(relay)
             return
         self.seats[relay.id] = Seat(seat.offer, "active", now)
-        if self.standing() > WANTED:
+        number = self.standing()
+        if number >= WANTED:
+            self.wants_at = _NEVER
+        if number > WANTED:
             # With more than are wanted nothing is asked for, whatever there is.
             for relay_id in plan(list(self.seats.values()), (), now, WANTED).release:
                 self.leave(world.relays[relay_id])
@@ -365,7 +389,7 @@ class User:
             if not silent:
                 del self.seats[relay.id]
                 self.note(relay.id, Outcome.REFUSED)
-                self.hold()
+                self.wants_at = min(self.wants_at, self.world.engine.now + _ASKING_S)
             else:
                 engine = self.world.engine
                 engine.after(_NOTICED_S * (0.5 + engine.rng.random()), self._missed, relay)
@@ -373,7 +397,7 @@ class User:
     def _missed(self, relay: Relay) -> None:
         if self.seats.pop(relay.id, None) is not None:
             self.note(relay.id, Outcome.FAILED)
-            self.hold()
+            self.wants_at = min(self.wants_at, self.world.engine.now + _ASKING_S)
 
     # --- what it knows -------------------------------------------------------------------------
 

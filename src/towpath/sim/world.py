@@ -221,6 +221,8 @@ class World:
 
     def standing(self) -> dict[str, Any]:
         """How things stand: for a row of the table."""
+        for user in self.users:
+            user.settle()
         seats = [user.standing() for user in self.users if user.online]
         up = [relay for relay in self.relays.values() if relay.up]
         held = sorted((len(relay.reservations) for relay in up), reverse=True)

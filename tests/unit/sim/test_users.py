@@ -37,6 +37,10 @@ def test_a_seat_at_a_relay_that_moves_out_is_kept_and_another_one_taken() -> Non
     relay = world.relays[next(iter(user.seats))]
     before = user.known[relay.id].own
     user.moved(relay)
+    user.settle()
+    assert user.standing() == 1, "to ask another relay takes a moment"
+    world.engine.run(world.begin + 5.0)
+    user.settle()
     assert user.seats[relay.id].state == "leaving"
     assert relay.id not in {seat.offer.relay_id for seat in user.ranked()}
     assert user.standing() == 2
@@ -49,9 +53,25 @@ def test_a_relay_that_stays_takes_back_whom_it_told_to_move_and_one_too_many_is_
     world, user = three_relays()
     relay = world.relays[next(iter(user.seats))]
     user.moved(relay)
+    world.engine.run(world.begin + 5.0)
+    user.settle()
+    assert user.standing() == 2
+    assert len(user.seats) == 3
     user.stays(relay)
     assert user.standing() == len(user.seats) == 2
     assert holders(world, user) == set(user.seats)
+
+
+def test_who_has_its_relay_back_before_anybody_asks_for_it_asks_no_other() -> None:
+    world, user = three_relays()
+    seats = set(user.seats)
+    relay = world.relays[next(iter(user.seats))]
+    user.moved(relay)
+    world.engine.run(world.begin + 5.0)
+    user.stays(relay)
+    user.settle()
+    assert set(user.seats) == seats
+    assert user.standing() == 2
 
 
 @pytest.mark.parametrize("others", [0, 2])
@@ -59,6 +79,8 @@ def test_a_reservation_that_had_to_be_refreshed_meanwhile_is_given_up_only_where
     world, user = three_relays()
     relay = world.relays[next(iter(user.seats))]
     user.moved(relay)
+    world.engine.run(world.begin + 5.0)
+    user.settle()
     for other in [one for one in user.seats if one != relay.id][others:]:
         user.leave(world.relays[other])
     world.engine.run(world.begin + 2 * refresh_after(relay.settings.reservation_ttl))
