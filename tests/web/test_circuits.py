@@ -10,6 +10,7 @@ from playwright.async_api import expect
 from tests.peerlab import Refused
 from tests.web.conftest import BeginTraffic, OpenPage, Record, StartNode
 from tests.web.watched import PATIENCE
+from towpath.addresses import peer_id_to_text
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -32,6 +33,28 @@ async def test_one_circuit_is_closed_and_no_other(
     await button.click()
     await expect(rows).to_have_count(2)
     assert int(number[1]) not in [row["id"] for row in await node.ask("/v1/circuits")]
+
+
+async def test_circuits_that_are_numbered_anew_are_not_taken_for_those_before(
+    start_node: StartNode, open_page: OpenPage, begin_traffic: BeginTraffic
+) -> None:
+    node = start_node(settings={"relay.drain_grace": "0s"})
+    traffic = await begin_traffic(node)
+    await traffic.open(3)
+    here = (await open_page(node, "circuits")).page
+    rows = here.get_by_role("table", name="Open circuits").locator(ROWS)
+    await expect(rows).to_have_count(3)
+    await node.ask("/v1/mode", "POST", {"mode": "client"})
+    await expect(here.get_by_text("No circuit is open")).to_be_visible()
+    # Numbers begin at 1 again when relaying does.
+    await node.ask("/v1/mode", "POST", {"mode": "cooperative"})
+    dialer, target = await traffic.pair()
+    for count in (1, 2):
+        await traffic.circuit(dialer, target)
+        await expect(rows).to_have_count(count)
+    name = target.peer.peer_id
+    assert {row["target"] for row in await node.ask("/v1/circuits")} == {peer_id_to_text(name)}
+    await expect(rows.get_by_title(peer_id_to_text(name))).to_have_count(2)
 
 
 async def test_a_blocked_peer_is_gone_and_stays_away(
