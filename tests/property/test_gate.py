@@ -81,6 +81,18 @@ def test_of_one_neighbour_only_so_much_is_looked_at_and_others_are_heard_all_the
     assert gate.message(b"a", digest(101), 1, AT)[0] is Verdict.TAKE
 
 
+def test_many_neighbours_in_one_network_are_heard_as_one() -> None:
+    gate = Gate()
+    verdicts = [gate.message(n.to_bytes(2), digest(n), 0, AT, b"net")[0] for n in range(1, 301)]
+    assert verdicts.count(Verdict.TAKE) == MESSAGES[0]
+    assert gate.message(b"b", digest(1000), 0, AT, b"ten")[0] is Verdict.TAKE
+    assert gate.message(b"c", digest(1001), 0, AT)[0] is Verdict.TAKE
+    assert gate.message(b"new", digest(1002), 1, AT, b"net")[0] is Verdict.TAKE
+    for n in range(3 * gates._SOURCES):
+        gate.message(b"d", b"", 10.0 * n, AT, n.to_bytes(3))
+    assert len(gate._networks) <= gates._SOURCES
+
+
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.integers(0, 70_000), st.floats(0, 5000)), max_size=200))
 def test_what_a_source_gets_through_is_bounded_whatever_its_clock_and_sizes(
     frames: list[tuple[bytes, int, float]],

@@ -14,6 +14,7 @@ whoever chose us. What is wrong in the library, each shown by tests/unit/dht/tes
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import random
 import time
 from collections import OrderedDict
@@ -41,12 +42,14 @@ from towpath.reputation.digest import DigestError
 from towpath.reputation.gate import Gate, Verdict
 from towpath.reputation.messages import TOPIC, open_message
 
-__all__ = ["Gossip"]
+__all__ = ["Gossip", "network_of"]
 
 WANTED: Final = 6
 """Neighbours that we look for."""
 MOST: Final = 24
-"""That we have, whoever chose whom."""
+"""That we have, whoever chose whom,"""
+MOST_OF_NETWORK: Final = 4
+"""and of one network (a /24 or /48) among those that chose us: ids cost nothing, networks do."""
 HEARTBEAT_S: Final = 2
 LOOK_S: Final = 5.0
 ALONE_S: Final = 1.0
@@ -151,7 +154,8 @@ class Gossip:
             await self._ready.wait()
         pubsub = self._pubsub
         link = self._links.get(peer_id)
-        full = link is None and len(self._links) >= MOST
+        network = network_of(opened.prefix)
+        full = link is None and (len(self._links) >= MOST or self._of_network(network) >= MOST_OF_NETWORK)
         if pubsub is None or full or self._gate.banned(opened.peer_id, trio.current_time()):
             stream.socket.close()
             return
@@ -161,6 +165,7 @@ class Gossip:
             link = None
         if link is None:
             link = self._links[peer_id] = _Link()
+        link.network = network
         link.inward = _Inward(stream, peer_id, self._may_handle)
         try:
             async with trio.open_nursery() as nursery:
@@ -172,6 +177,9 @@ class Gossip:
             stream.socket.close()
             if self._links.get(peer_id) is link:
                 self._drop(peer_id)
+
+    def _of_network(self, network: bytes) -> int:
+        return sum(link.network == network for link in self._links.values()) if network else 0
 
     def _may_handle(self, peer_id: ID, size: int) -> bool:
         return self._gate.frame(peer_id.to_bytes(), size, trio.current_time())
@@ -213,7 +221,9 @@ class Gossip:
         if forwarder == self._id:
             return True
         data = bytes(message.data)
-        verdict, taken = self._gate.message(forwarder.to_bytes(), data, trio.current_time(), time.time())
+        link = self._links.get(forwarder)
+        network = b"" if link is None else link.network
+        verdict, taken = self._gate.message(forwarder.to_bytes(), data, trio.current_time(), time.time(), network)
         if self._gate.banned(forwarder.to_bytes(), trio.current_time()):
             self._drop(forwarder)
         if verdict is not Verdict.TAKE or taken is None:
@@ -289,6 +299,8 @@ class _Link:
         self.inward: _Inward | None = None
         self.outward: _Outward | None = None
         self.scope: trio.CancelScope | None = None
+        self.network = b""
+        """Where it says what it says from; empty: it says nothing yet, or is in a network of our own."""
 
     def end(self) -> None:
         if self.outward is not None:
@@ -366,6 +378,14 @@ class _Outward:
         self.end()
 
     close = reset
+
+
+def network_of(prefix: bytes) -> bytes:
+    """What counts as one network of an address's /24 or /48; empty for private ones, whose neighbours are one's own."""
+    if len(prefix) not in (3, 6):
+        return b""
+    address = ipaddress.ip_address(prefix + bytes(1 if len(prefix) == 3 else 10))
+    return prefix if address.is_global else b""
 
 
 async def _drain(heard: Any) -> None:

@@ -20,7 +20,7 @@ __all__ = ["BANNED_S", "Gate", "Verdict"]
 FRAMES: Final = (400.0, 20.0)
 """Frames of one neighbour, each KiB of them counted as another: at once, and each second from then on."""
 MESSAGES: Final = (64.0, 2.0)
-"""Messages from one neighbour that are looked at: at once, and each second from then on."""
+"""Messages of one neighbour, or of all in one network, that are looked at: at once, and each second from then on."""
 ALL_MESSAGES: Final = (200.0, 10.0)
 """The same of all neighbours together."""
 STRIKES: Final = (8.0, 1 / 300)
@@ -58,6 +58,7 @@ class Gate:
         self._sources: OrderedDict[bytes, _Source] = OrderedDict()
         self._banned: OrderedDict[bytes, float] = OrderedDict()
         self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._networks: OrderedDict[bytes, Pace] = OrderedDict()
         self._all = Pace(*ALL_MESSAGES)
 
     def frame(self, source: bytes, size: int, now: float) -> bool:
@@ -69,12 +70,20 @@ class Gate:
             return False
         return True
 
-    def message(self, source: bytes, data: bytes, now: float, at: float) -> tuple[Verdict, Message | None]:
-        """What becomes of a message that this neighbour brought; the message when it is taken."""
+    def message(
+        self, source: bytes, data: bytes, now: float, at: float, network: bytes = b""
+    ) -> tuple[Verdict, Message | None]:
+        """What becomes of a message that this neighbour brought; the message when it is taken. Neighbours in one
+        `network` have together what one alone has, as ids cost nothing; empty: it is not known, or one's own.
+        """
         if self.banned(source, now):
             return Verdict.IGNORE, None
         known = self._of(source)
-        if not known.messages.take(now) or not self._all.take(now):
+        if not known.messages.take(now):
+            return Verdict.IGNORE, None
+        if network and not self._pace_of(network).take(now):
+            return Verdict.IGNORE, None
+        if not self._all.take(now):
             return Verdict.IGNORE, None
         try:
             message = open_message(data, at)
@@ -109,6 +118,15 @@ class Gate:
         self._banned.move_to_end(source)
         if len(self._banned) > _SOURCES:
             self._banned.popitem(last=False)
+
+    def _pace_of(self, network: bytes) -> Pace:
+        pace = self._networks.get(network)
+        if pace is None:
+            pace = self._networks[network] = Pace(*MESSAGES)
+        self._networks.move_to_end(network)
+        if len(self._networks) > _SOURCES:
+            self._networks.popitem(last=False)
+        return pace
 
     def _of(self, source: bytes) -> _Source:
         known = self._sources.get(source)
