@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from towpath._native.core cimport tp_bytequeue
 from towpath._native.meter cimport Meter
 from towpath._native.purse cimport Purse
 from towpath._native.session cimport Handler, Stream
@@ -20,8 +21,8 @@ cdef class Claimant(Handler):
     cdef uint64_t noted_ms             # and when they last had changed
     cdef Purse purse                   # its sender's, or None: nobody has to sign
     cdef bint purse_short              # it waits for a signature
-    cdef uint64_t billed               # bytes that the purse knows of
-    cdef uint64_t endowed              # and those that the purse has let it send
+    cdef uint64_t endowed              # bytes that it may send as far as the purse has reckoned with them
+    cdef tp_bytequeue unpaid           # came beyond what the purse bears, and go out when it bears them
     cdef uint64_t told                 # bytes that Circuit.take has told of
     cdef uint32_t wants(self) noexcept
     cdef void give(self, uint32_t n) noexcept

@@ -59,7 +59,7 @@ cdef class Claimant(Handler):
         pass
 
     cdef void resume(self) noexcept:
-        """Its sender has signed: it may ask for credit again."""
+        """Its sender has signed, or need not any more: it goes on with what waits, and may ask for credit again."""
         pass
 
 
@@ -339,7 +339,7 @@ cdef class Budget(Meter):
                 c.noted_ms = now
             if now - c.noted_ms < STALE_MS:
                 granted += c.stream.recv_window
-            unsent += tp_bytequeue_size(&c.out.pending)
+            unsent += tp_bytequeue_size(&c.out.pending) + tp_bytequeue_size(&c.unpaid)
             channel = c.out.session.channel
             if channel.measured_ms != now:
                 channel.measured_ms = now

@@ -19,6 +19,9 @@ cdef class Side(Claimant):
     cdef uint64_t granted_ms
     cdef uint64_t granted_bytes
     cdef bint _held_back(self) noexcept
+    cdef size_t _borne(self, uint8_t* p, size_t n) noexcept
+    cdef void _carry_unpaid(self) noexcept
+    cdef void drop_unpaid(self) noexcept
     cdef void credit(self) noexcept
     cdef void _grow(self, uint64_t now_ms) noexcept
     cdef void bill(self, Purse purse) noexcept

@@ -12,7 +12,9 @@ import time
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from towpath._native.budget cimport Budget, Claimant
-from towpath._native.core cimport tp_bytequeue_size
+from towpath._native.core cimport (
+    tp_bytequeue_drop, tp_bytequeue_free, tp_bytequeue_head, tp_bytequeue_push, tp_bytequeue_size,
+)
 from towpath._native.purse cimport Purse
 from towpath._native.reactor cimport Timed
 from towpath._native.session cimport Stream
@@ -38,6 +40,9 @@ cdef class CircuitOwner:
 cdef class Side(Claimant):
     """One direction: from `stream` to `out`. It handles the events of `stream`."""
 
+    def __dealloc__(self):
+        tp_bytequeue_free(&self.unpaid)
+
     cdef void on_data(self, Stream s, uint8_t* p, size_t n) noexcept:
         cdef Stream out = self.out
         cdef Circuit c = self.circuit
@@ -47,9 +52,14 @@ cdef class Side(Claimant):
         if over:
             n = <size_t>self.left
         if n:
-            self.bytes += n
             if self.left != UNLIMITED:
                 self.left -= n
+            if self.purse is not None:
+                n = self._borne(p, n)
+                if c.ending:
+                    return
+        if n:
+            self.bytes += n
             if out.send(p, n, True) != 0:
                 c.cut_off()
                 return
@@ -60,10 +70,46 @@ cdef class Side(Claimant):
         elif s.recv_window < out.send_window:
             self.credit()
 
+    cdef size_t _borne(self, uint8_t* p, size_t n) noexcept:
+        # How many of n bytes may go on, as far as the purse bears them. The others wait, as does what comes behind them.
+        cdef Circuit c = self.circuit
+        cdef size_t before = self.unpaid.capacity
+        cdef size_t fit = 0 if before else self.purse.carry(self, n)
+        if fit < n:
+            if tp_bytequeue_push(&self.unpaid, p + fit, n - fit) != 0:
+                c.cut_off()
+                return 0
+            c.reactor.hold(self.unpaid.capacity - before)
+            if not c.ending:
+                c.check_stalled()
+        return fit
+
+    cdef void _carry_unpaid(self) noexcept:
+        cdef Circuit c = self.circuit
+        cdef size_t before = self.unpaid.capacity
+        cdef size_t n = tp_bytequeue_size(&self.unpaid)
+        if self.purse is not None:
+            n = self.purse.carry(self, n)
+        if n:
+            self.bytes += n
+            if self.out.send(tp_bytequeue_head(&self.unpaid), n, True) != 0:
+                c.cut_off()
+                return
+            tp_bytequeue_drop(&self.unpaid, n)
+            c.reactor.unhold(before - self.unpaid.capacity)
+        if tp_bytequeue_size(&self.unpaid) == 0 and self.stream.fin_received:
+            self.out.close_write()
+        c.check_stalled()
+
+    cdef void drop_unpaid(self) noexcept:
+        cdef size_t before = self.unpaid.capacity
+        tp_bytequeue_free(&self.unpaid)
+        self.circuit.reactor.unhold(before)
+
     cdef bint _held_back(self) noexcept:
-        # Is there no use in more credit now, because the stream is gone or the receiver does not keep up?
+        # Is there no use in more credit now, because the sender is done or its bytes do not get away?
         cdef Stream out = self.out
-        if self.stream.gone or out.gone:
+        if self.stream.gone or self.stream.fin_received or out.gone or tp_bytequeue_size(&self.unpaid):
             return True
         if out.pending.capacity or out.session.channel.above_high:
             self.parked = True
@@ -109,7 +155,7 @@ cdef class Side(Claimant):
     cdef uint32_t wants(self) noexcept:
         cdef Stream s = self.stream
         cdef uint64_t goal, want
-        if self.circuit is None or self.circuit.ending or s.fin_received or self._held_back():
+        if self.circuit is None or self.circuit.ending or self._held_back():
             return 0
         goal = min(self.out.send_window, self.budget.window_for(self))
         if self.budget.receive.rate == 0:
@@ -133,7 +179,10 @@ cdef class Side(Claimant):
         self.stream.grant(n)
 
     cdef void resume(self) noexcept:
-        if self.circuit is not None and not self.circuit.ending:
+        cdef Circuit c = self.circuit
+        if c is not None and not c.ending and tp_bytequeue_size(&self.unpaid):
+            self._carry_unpaid()
+        if c is not None and not c.ending:
             self.credit()
 
     cdef void bill(self, Purse purse) noexcept:
@@ -144,7 +193,7 @@ cdef class Side(Claimant):
             self.purse.part(self)
         if purse is not None:
             purse.join(self)
-        else:
+        if purse is None or tp_bytequeue_size(&self.unpaid):
             self.resume()
 
     cdef void cut(self) noexcept:
@@ -164,7 +213,8 @@ cdef class Side(Claimant):
         self.granted_bytes = 0
 
     cdef void on_fin(self, Stream s) noexcept:
-        self.out.close_write()
+        if tp_bytequeue_size(&self.unpaid) == 0:
+            self.out.close_write()
 
     cdef void on_reset(self, Stream s) noexcept:
         self.out.reset()
@@ -223,7 +273,12 @@ cdef class Circuit(Timed):
             self.reactor.arm(self, self.limit_s * 1000)
 
     cdef void check_stalled(self) noexcept:
-        cdef bint now = self.first.out.pending.capacity != 0 or self.second.out.pending.capacity != 0
+        cdef Side first = self.first
+        cdef Side second = self.second
+        cdef bint now = (
+            first.out.pending.capacity != 0 or second.out.pending.capacity != 0
+            or first.unpaid.capacity != 0 or second.unpaid.capacity != 0
+        )
         if now != self.stalled:
             self.stalled = now
             self.reactor.set_stalled(self, now)
@@ -257,6 +312,8 @@ cdef class Circuit(Timed):
             self.first.purse.part(self.first)
         if self.second.purse is not None:
             self.second.purse.part(self.second)
+        self.first.drop_unpaid()
+        self.second.drop_unpaid()
         self.owner.on_circuit_end(self)
         if self.first.budget is not None:
             self.first.budget.leave(self.first)

@@ -53,6 +53,8 @@ cdef class Relay(CircuitOwner):
     cdef uint64_t ended_out
     cdef Verdict _ask(self, object call, tuple numbers)
     cdef void _tell_of(self, Circuit c, object told) noexcept
+    cdef list _open_of(self, Peer peer)
+    cdef void _note_open(self, Peer peer, Circuit c) noexcept
     cdef void reserve(self, HopHandler h, Stream s) noexcept
     cdef void connect(self, HopHandler h, Stream s, bytes target) noexcept
     cdef void drop_reservation(self, Reservation r) noexcept

@@ -222,6 +222,8 @@ cdef class Relay(CircuitOwner):
             return
         c.dialer.circuits -= 1
         c.target.circuits -= 1
+        del c.dialer.open[c.id]
+        del c.target.open[c.id]
         self.ended_in += c.first.bytes
         self.ended_out += c.second.bytes
         c.dialer.ended_in += c.first.bytes
@@ -276,13 +278,24 @@ cdef class Relay(CircuitOwner):
         if peer is None:
             return
         peer.purse = purse
-        if peer.circuits == 0:
-            return
-        for c in list(self.circuits.values()):
+        for c in self._open_of(peer):
             if c.dialer is peer:
                 c.first.bill(purse)
             if c.target is peer:
                 c.second.bill(purse)
+
+    def circuits_of(self, bytes peer_id not None):
+        """The open circuits of a peer that is connected, at either end."""
+        cdef Peer peer = self.peers.get(peer_id)
+        return [] if peer is None else self._open_of(peer)
+
+    cdef list _open_of(self, Peer peer):
+        return [] if peer.open is None else list(peer.open.values())
+
+    cdef void _note_open(self, Peer peer, Circuit c) noexcept:
+        if peer.open is None:
+            peer.open = {}
+        peer.open[c.id] = c
 
     def withdraw(self, bytes peer_id not None):
         """Ends a peer's reservation."""
@@ -539,6 +552,8 @@ cdef class StopHandler(Handler):
         relay.next_circuit += 1
         c.id = relay.next_circuit
         relay.circuits[c.id] = c
+        relay._note_open(c.dialer, c)
+        relay._note_open(c.target, c)
         relay.circuits_opened += 1
         c.dialer.circuits += 1
         c.target.circuits += 1

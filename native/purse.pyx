@@ -1,12 +1,13 @@
 # cython: language_level=3
 """A purse: what one account may send through circuits before it signs for it. Owned by whoever bills the account.
 
-Whatever a sender is granted counts at once, also while it is not sent, so that a sender that never signs gets no
-further than the ceiling. Nothing is done per frame: a side is looked at when it wants credit, and when it ends.
+What is carried never passes the ceiling: what comes beyond it, in the windows that streams begin with, waits in its
+circuit for a signature. So that little does, credit counts as soon as it is granted, also while nothing is sent on it.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from towpath._native.budget cimport Claimant
+from towpath._native.core cimport tp_bytequeue_size
 from towpath._native.reactor cimport Reactor
 
 cdef enum:
@@ -22,7 +23,6 @@ cdef class Purse:
     def __init__(self, Reactor reactor not None, due not None):
         self.loop = reactor.loop
         self.due = due
-        self.sides = {}
         self.waiting = []
         self.ask_at = NEVER
 
@@ -39,14 +39,8 @@ cdef class Purse:
         for c in waiting:
             c.purse_short = False
             c.resume()
-        if self.carried >= ask_at:
+        if self.carried >= self.ask_at:
             self._ask()
-
-    def count(self):
-        """Bytes carried until now."""
-        for c in self.sides:
-            self._visit(c)
-        return self.carried
 
     @property
     def short(self):
@@ -55,17 +49,15 @@ cdef class Purse:
 
     cdef void join(self, Claimant c) noexcept:
         """A direction of a circuit whose sender's purse this is, from now on."""
+        cdef uint64_t ahead = c.stream.recv_window + tp_bytequeue_size(&c.unpaid)
         c.purse = self
-        c.billed = c.bytes
-        c.endowed = c.bytes + c.stream.recv_window
-        self.granted += c.stream.recv_window
-        self.sides[c] = None
+        c.endowed = c.bytes + ahead
+        self.granted += ahead
 
     cdef void part(self, Claimant c) noexcept:
         """It has ended, or is somebody else's business: what it did not send is free for others."""
-        if self.sides.pop(c, c) is c:
+        if c.purse is not self:
             return
-        self._visit(c)
         self.granted -= <int64_t>(c.endowed - c.bytes)
         if c.purse_short:
             c.purse_short = False
@@ -74,32 +66,28 @@ cdef class Purse:
                 self.waiting.remove(c)
         c.purse = None
 
-    cdef void _visit(self, Claimant c) noexcept:
-        self.carried += c.bytes - c.billed
-        c.billed = c.bytes
+    cdef size_t carry(self, Claimant c, size_t n) noexcept:
+        """How many of n bytes that came from its sender are carried; if not all, it is resumed after `allow`."""
+        cdef uint64_t left = self.ceiling - min(self.carried, self.ceiling)
+        if n > left:
+            n = <size_t>left
+            self._wait(c)
+        self.carried += n
         if self.carried >= self.ask_at:
             self._ask()
-
-    cdef void _ask(self) noexcept:
-        if not self.asked:
-            self.asked = True
-            self.loop.call_soon(self.due)
+        return n
 
     cdef uint32_t take(self, Claimant c, uint32_t want) noexcept:
         """How much of the credit that a side wants it may get; 0: it waits, and is asked again after `allow`."""
-        cdef int64_t left
-        self._visit(c)
-        left = <int64_t>self.ceiling - self.granted
-        if left < LEAST and self.carried <= self.signed:
+        cdef int64_t left = <int64_t>self.ceiling - self.granted
+        if left < LEAST and self.carried <= self.signed and c.stream.recv_window < LEAST:
             # All that is granted lies idle in other circuits; one that wants to go on shall.
             left = LEAST
         if left >= <int64_t>want:
             return want
         if left >= LEAST:
             return <uint32_t>left
-        if not c.purse_short:
-            c.purse_short = True
-            self.waiting.append(c)
+        self._wait(c)
         if self.carried > self.signed:
             self._ask()
         return 0
@@ -108,3 +96,13 @@ cdef class Purse:
         """It was granted so much."""
         c.endowed += n
         self.granted += n
+
+    cdef void _wait(self, Claimant c) noexcept:
+        if not c.purse_short:
+            c.purse_short = True
+            self.waiting.append(c)
+
+    cdef void _ask(self) noexcept:
+        if not self.asked:
+            self.asked = True
+            self.loop.call_soon(self.due)

@@ -71,7 +71,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Moving, code=codes, after=perhaps(seconds), again=perhaps(seconds)),
     st.just(Staying()),
     st.builds(Challenge, st.binary(min_size=32, max_size=32)),
-    st.builds(Account, records, st.none() | records),
+    st.builds(Account, records),
     st.builds(Known, st.none() | receipts),
     st.builds(Evidence, st.lists(duals, min_size=1, max_size=MAX_BROUGHT).map(tuple), st.booleans()),
     st.builds(Standing, st.booleans(), amounts, perhaps(amounts)),
@@ -96,7 +96,7 @@ values: st.SearchStrategy[cbor.Value] = st.recursive(
 _KEYS = (
     *("t", "version", "can", "request", "code", "have", "limit", "period", "again", "target", "periods", "rate"),
     *("id", "peer_id", "most", "records", "more", "record"),
-    *("nonce", "proof", "owned", "last", "receipts", "receipt", "day", "bytes", "priority", "credit", "free"),
+    *("nonce", "proof", "last", "receipts", "receipt", "day", "bytes", "priority", "credit", "free"),
 )
 maps = st.dictionaries(st.sampled_from((*_KEYS, "after")) | st.text(max_size=8), values, max_size=8).flatmap(
     lambda fields: st.sampled_from((*range(8), *range(16, 32), *range(32, 38))).map(lambda kind: {"t": kind} | fields)

@@ -197,7 +197,7 @@ async def billed(path: Path | None = None, key: Identity | None = None, **how: A
         endpoint = Endpoint(reactor, key.seed)
         stack.push_async_callback(closed, endpoint)
         brought: list[tuple[bytes, list[bytes]]] = []
-        how["bring"] = lambda account, duals: brought.append((account, duals))
+        how["bring"] = lambda account, duals, network: brought.append((account, duals))
         billing = Billing(endpoint, key, bytes(range(32)), ledger, clock=clock, **how)
         stack.callback(billing.close)
         side = RelaySide(endpoint, billing=billing, clock=clock)

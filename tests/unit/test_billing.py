@@ -16,6 +16,7 @@ import pytest
 from tests.unit.billed import Clock, Payer, billed
 from tests.unit.nodes import until
 from towpath._native.session import Session
+from towpath.credits.decay import HALF_LIFE_S
 from towpath.credits.paying import Stub
 from towpath.credits.receipts import (
     DAY_S,
@@ -154,6 +155,24 @@ async def test_a_sender_that_never_signs_and_has_no_free_tier_is_cut_off() -> No
 
 
 @pytest.mark.slow
+async def test_many_circuits_bring_a_sender_that_never_signs_no_further_than_one() -> None:
+    async with billed(patience_s=0.5) as at:
+        at.billing.may_ride = lambda peer_id, account: False
+        alice, bobs = await at.client(), [await (await at.client()).reserve() for _ in range(24)]
+        alice.ledger.commit_seq = refusing  # type: ignore[assignment]
+        sessions = [await alice.call(bob) for bob in bobs]
+        assert len(at.relay.circuits_of(alice.endpoint.peer_id)) == 24
+        pairs = zip(sessions, bobs, strict=True)
+        sending = [asyncio.create_task(alice.send(session, MIB, bob)) for session, bob in pairs]
+        await until(lambda: all(session.closed for session in sessions), 30)
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+        assert 0 < sum(bob.received for bob in bobs) <= 4 * MIB
+        assert MIB <= at.ledger.unsigned(alice.account, at.clock()) <= 4 * MIB
+
+
+@pytest.mark.slow
 async def test_who_signs_after_all_is_billed_again() -> None:
     async with billed(patience_s=0.5) as at:
         alice, bob = await at.client(), await (await at.client()).reserve()
@@ -191,6 +210,30 @@ async def test_what_was_unsigned_when_a_connection_was_lost_is_signed_on_the_nex
 
 
 @pytest.mark.slow
+async def test_what_a_killed_payer_cannot_sign_for_fades() -> None:
+    account = Identity.generate()
+    async with billed() as at:
+        alice, bob = await at.client(account), await (await at.client()).reserve()
+        alice.ledger.commit_seq = refusing  # type: ignore[assignment]
+        await alice.send(await alice.call(bob), 3 * MIB, bob)
+        owed = at.carried(alice.endpoint.peer_id)
+        (await alice.meet()).abort()
+        await until(lambda: not at.billing._bills, 30)
+        assert abs(at.ledger.unsigned(account.public_key, at.clock()) - owed) <= 1
+        # The next process knows nothing of that.
+        again = await at.client(account)
+        await again.reserve()
+        bill = at.billing._bills[account.public_key]
+        assert abs(bill.debt - owed) <= 1
+        at.clock.ahead = HALF_LIFE_S
+        await until(lambda: bill.debt < owed, 30)
+        assert abs(bill.debt - owed // 2) < 4096
+        at.clock.ahead = 20 * HALF_LIFE_S
+        await until(lambda: bill.debt < 16, 30)
+        assert at.ledger.unsigned(account.public_key, at.clock()) < 16
+
+
+@pytest.mark.slow
 async def test_a_payer_that_was_killed_gives_no_number_twice_and_goes_on(tmp_path: Path) -> None:
     account = Identity.generate()
     async with billed() as at:
@@ -198,10 +241,10 @@ async def test_a_payer_that_was_killed_gives_no_number_twice_and_goes_on(tmp_pat
         given: list[tuple[int, int]] = []
         paid = at.ledger.paid
 
-        def counted(payer: bytes, signed: Signed, n: int, now: float) -> asyncio.Future[bool]:
+        def counted(payer: bytes, signed: Signed, n: int, now: float, network: bytes = b"") -> asyncio.Future[bool]:
             if payer == account.public_key:
                 given.append((signed.receipt.seq, signed.receipt.cum_bytes))
-            return paid(payer, signed, n, now)
+            return paid(payer, signed, n, now, network)
 
         at.ledger.paid = counted  # type: ignore[method-assign]
         for run in range(3):

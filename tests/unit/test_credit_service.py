@@ -228,6 +228,9 @@ async def test_evidence_waits_its_turn_and_only_so_much_of_it(node: Node, monkey
     monkeypatch.setattr(credit_service, "BRINGS_PER_S", 1000.0)
     taken = sum(node.credit.bring(account(number), [b"x", b"y"]) for number in range(2, 500))
     assert taken == credit_service.BRINGS_WAITING
+    # One network's many do not keep another's one out.
+    assert not node.credit.bring(account(700), [b"x"], b"")
+    assert node.credit.bring(account(701), [b"x", b"y"], b"net")
     # Who shows more before it was looked at is looked at once.
     assert node.credit.bring(account(2), [dual(1, 2, MIB)])
     await node.settled()

@@ -118,17 +118,17 @@ async def test_what_is_carried_is_owed_until_it_is_signed(tmp_path: Path) -> Non
     payer = PAYER.public_key
     async with opened(None) as ledger:
         ledger.carried(payer, NETWORK, 4 * MIN_STEP, NOW)
-        assert ledger.unsigned(payer) == 4 * MIN_STEP
-        assert not ledger.is_rider(payer)
+        assert ledger.unsigned(payer, NOW) == 4 * MIN_STEP
+        assert not ledger.is_rider(payer, NOW)
         ledger.carried(payer, NETWORK, 1, NOW)
-        assert ledger.is_rider(payer)
+        assert ledger.is_rider(payer, NOW)
         assert await ledger.paid(payer, receipt(1, 3 * MIN_STEP), 3 * MIN_STEP, NOW)
-        assert ledger.unsigned(payer) == MIN_STEP + 1
-        assert not ledger.is_rider(payer)
+        assert ledger.unsigned(payer, NOW) == MIN_STEP + 1
+        assert not ledger.is_rider(payer, NOW)
         # A receipt may cover what is counted only in the second to come.
         assert await ledger.paid(payer, receipt(2, 6 * MIN_STEP), 3 * MIN_STEP, NOW)
         ledger.carried(payer, NETWORK, 2 * MIN_STEP, NOW)
-        assert ledger.unsigned(payer) == 1
+        assert ledger.unsigned(payer, NOW) == 1
 
 
 async def test_the_newest_receipt_is_known_beside_an_older_one_that_was_countersigned() -> None:
@@ -191,15 +191,33 @@ async def test_invented_payers_push_out_one_another_and_not_who_paid_much(monkey
             payer = Identity(bytes((n + 9,)) * 32)
             # Who paid much did so before all others.
             signed = receipt(1, 1 if n else 5 * MIB, TODAY - (1 if n else 2), payer)
-            await ledger.paid(payer.public_key, signed, MIB, NOW)
+            await ledger.paid(payer.public_key, signed, MIB, NOW, bytes((n, 0, 0)))
         later = NOW + 9 * DAY_S
         for n in range(8):
             payer = Identity(bytes((n + 99,)) * 32)
-            await ledger.paid(payer.public_key, receipt(1, MIB, TODAY + 9, payer), MIB, later)
+            await ledger.paid(payer.public_key, receipt(1, MIB, TODAY + 9, payer), MIB, later, bytes((n, 0, 0)))
         kept = [one.cum_bytes for one in ledger.paid_to_us(0)]
         assert len(kept) == 16
         assert kept.count(5 * MIB) == 1
         assert kept.count(MIB) == 8
+
+
+async def test_accounts_invented_in_one_network_leave_others_room_for_their_receipts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(earned, "MAX_RECEIPTS", 90)
+    async with opened(None) as ledger:
+        for n in range(200):
+            payer = Identity(n.to_bytes(32)).public_key
+            await ledger.paid(payer, receipt(1, 1, TODAY - n % 3, Identity(n.to_bytes(32))), 1, NOW, b"one")
+        held = len(ledger.paid_to_us(0))
+        assert 5 <= held <= 10
+        await ledger.paid(PAYER.public_key, receipt(1, MIB), MIB, NOW, b"two")
+        assert len(ledger.paid_to_us(0)) == held + 1
+        # Who has a row goes on, whatever its network holds.
+        first = Identity((0).to_bytes(32))
+        await ledger.paid(first.public_key, receipt(2, MIB, TODAY, first), MIB, NOW, b"one")
+        assert ledger.paid_ever(first.public_key) == MIB
 
 
 async def test_a_free_tier_used_under_a_clock_years_ahead_refills_once_the_clock_is_right() -> None:

@@ -108,7 +108,6 @@ def test_receipts_are_read_as_they_are_checked_in() -> None:
     relay, payer, nonce = (bytes.fromhex(found[key]) for key in ("relay", "payer", "nonce"))
     client = bytes.fromhex(found["client"])
     assert account.read_proof(bytes.fromhex(found["proof"]), relay, client, nonce) == payer
-    assert account.read_owned(bytes.fromhex(found["owned"]), payer) == relay
     for vector, (_, receipt) in zip(found["receipts"], make_receipts.RECEIPTS, strict=True):
         raw, dual = bytes.fromhex(vector["bytes"]), bytes.fromhex(vector["countersigned"])
         assert receipts.read_receipt(raw) == receipt
@@ -120,7 +119,6 @@ def test_receipts_are_read_as_they_are_checked_in() -> None:
         "countersigned": receipts.read_dual,
         "fraud proof": receipts.read_fraud_proof,
         "proof": lambda raw: account.read_proof(raw, relay, client, nonce),
-        "owned": lambda raw: account.read_owned(raw, payer),
     }
     for vector in found["refused"]:
         with pytest.raises((ReceiptError, AccountError)):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.vectors.make_receipts import DUAL, NONCE, OWNED, PROOF, RAW
+from tests.vectors.make_receipts import DUAL, NONCE, PROOF, RAW
 
 from towpath import cbor
 from towpath.relaystream.framing import frame
@@ -81,7 +81,6 @@ MESSAGES: list[tuple[str, Message]] = [
     ("hello of a relay that takes accounts", Hello(1, ("lookup", "account"))),
     ("an account, please", Challenge(NONCE)),
     ("whose account pays", Account(PROOF)),
-    ("whose account pays, and which relay is its own", Account(PROOF, OWNED)),
     ("the relay knows it now", Known()),
     ("and has a receipt of it", Known(RAW)),
     ("what others owe", Evidence((DUAL, DUAL), more=True)),

@@ -1,8 +1,7 @@
 """An account's key, and how it is shown to a relay: a proof that is good on one connection only. Pure but for the file.
 
 An account is an Ed25519 key of its own, named by its 32-byte public key. The proof names both ends of the connection
-and the relay's nonce; what says that a relay belongs to an account is signed by that relay and lasts. See
-docs/protocol.md.
+and the relay's nonce. See docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -17,20 +16,19 @@ from towpath.errors import TowpathError
 from towpath.identity import Identity, load_or_create
 from towpath.signed import PEER_ID_PREFIX, SignatureError, opened, signed
 
-__all__ = ["KEY_FILE", "MAX_SHOWN", "AccountError", "load_account", "own", "prove", "read_owned", "read_proof"]
+__all__ = ["KEY_FILE", "MAX_SHOWN", "AccountError", "load_account", "prove", "read_proof"]
 
 KEY_FILE: Final = "account.key"
 MAX_SHOWN: Final = 512
-"""Bytes of a proof, and of what says whose a relay is."""
+"""Bytes of a proof."""
 _PROOF: Final = "account"
-_OWNED: Final = "owned-relay"
 
 _PeerId = Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
 _Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 
 class AccountError(TowpathError):
-    """Bytes that do not prove whose an account, or a relay, is."""
+    """Bytes that do not prove whose an account is."""
 
 
 class _Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,12 +39,6 @@ class _Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """by whom: the two ids of the connection,"""
     nonce: _Key
     """and when: what the relay asked with."""
-
-
-class _Owned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    v: Literal[1]
-    relay: _PeerId
-    account: _Key
 
 
 def load_account(data: Path | None) -> Identity:
@@ -61,31 +53,14 @@ def prove(seed: bytes, relay: bytes, client: bytes, nonce: bytes) -> bytes:
 
 def read_proof(raw: bytes, relay: bytes, client: bytes, nonce: bytes) -> bytes:
     """The account that `raw` shows on this connection; AccountError otherwise."""
-    signer, body = _opened(_PROOF, raw)
+    try:
+        signer, body = opened(_PROOF, raw, MAX_SHOWN)
+    except SignatureError as error:
+        raise AccountError(f"an account is not proved: {error}") from error
     if body != _encode(_Proof(1, relay, client, nonce)):
         raise AccountError("the proof of an account is of another connection")
     return signer[len(PEER_ID_PREFIX) :]
 
 
-def own(relay_seed: bytes, relay: bytes, account: bytes) -> bytes:
-    """Says that this relay belongs to an account."""
-    return signed(_OWNED, _encode(_Owned(1, relay, account)), relay_seed)
-
-
-def read_owned(raw: bytes, account: bytes) -> bytes:
-    """The peer id of the relay that says that it belongs to this account; AccountError when `raw` does not say so."""
-    relay, body = _opened(_OWNED, raw)
-    if body != _encode(_Owned(1, relay, account)):
-        raise AccountError("what is to say whose a relay is says something else")
-    return relay
-
-
-def _opened(kind: str, raw: bytes) -> tuple[bytes, bytes]:
-    try:
-        return opened(kind, raw, MAX_SHOWN)
-    except SignatureError as error:
-        raise AccountError(f"an account is not proved: {error}") from error
-
-
-def _encode(said: _Proof | _Owned) -> bytes:
+def _encode(said: _Proof) -> bytes:
     return cbor.encode(msgspec.to_builtins(said, builtin_types=(bytes,)))

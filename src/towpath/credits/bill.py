@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from towpath._native.purse import Purse
+from towpath.credits.decay import decayed
 from towpath.credits.receipts import (
     COUNTERSIGN_EVERY,
+    DAY_S,
     Receipt,
     Signed,
     conflict,
@@ -47,7 +49,8 @@ class _Day:
 class Bill:
     """One account's. `due()` is called when its clients sent so much that a receipt is due, or one waits for that.
 
-    `load(day)` is the newest receipt that is known of a day, `paid` what was carried for the account and it signed for.
+    `load(day)` is the newest receipt that is known of a day, `paid` what was carried for the account and it signed for,
+    `debt` the unsigned bytes of connections that are over at the Unix time `now`.
     """
 
     def __init__(
@@ -57,30 +60,39 @@ class Bill:
         due: Callable[[], None],
         load: Callable[[int], Signed | None],
         paid: int,
-        debt: int = 0,
+        debt: int,
+        now: float,
     ) -> None:
         self.account = account
         self.purse = Purse(reactor, due)
         self.paid = paid
         self.debt = debt
-        """Unsigned bytes of connections that are over; they make the allowance smaller, down to one step."""
+        """Unsigned bytes of connections that are over; they make the allowance smaller, down to one step, and fade."""
         self.asked = 0
         """Bytes of the receipt that was asked for and has not come; 0: none was."""
         self.asked_at = 0.0
         self.asked_day = 0
         self.rider = False
         """It did not sign in time: until it does, it pays for nothing and nothing is held back from it."""
+        self._faded_at = now
         self._load = load
         self._days: dict[int, _Day] = {}
         self._allow()
 
     def owed(self) -> int:
         """Bytes that nothing is signed for."""
-        return self.purse.count() - self.purse.signed + self.debt
+        return self.purse.carried - self.purse.signed + self.debt
 
     def believable(self) -> int:
         """Bytes that a receipt may newly cover: what is owed, and what a crash of ours may have made us forget."""
         return self.owed() + unsigned_allowed(self.paid)
+
+    def fade(self, now: float) -> None:
+        """A payer that was killed cannot sign for its debt: it fades, day by day."""
+        if self.debt and now - self._faded_at >= DAY_S:
+            self.debt = int(decayed(self.debt, self._faded_at, now))
+            self._faded_at = now
+            self._allow()
 
     def last(self, today: int) -> Signed | None:
         """The newest receipt of this day or the one before."""
@@ -105,7 +117,7 @@ class Bill:
         # A signature for what was not carried costs nothing, so it earns no trust.
         self.paid += min(covered, self.owed())
         # What is left of old connections last: a payer that was killed meanwhile does not know of it.
-        now = min(covered, self.purse.count() - self.purse.signed)
+        now = min(covered, self.purse.carried - self.purse.signed)
         self.debt -= min(self.debt, covered - now)
         self.asked = 0
         self._allow(now)

@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from towpath.credits.account import AccountError, read_owned, read_proof
+from towpath.credits.account import AccountError, read_proof
 from towpath.credits.bill import Bill, Contradiction
 from towpath.credits.free_tier import prefix_of
 from towpath.credits.receipts import (
@@ -62,16 +61,14 @@ QUIET_S: Final = 15.0
 _TICK_S: Final = 1.0
 _AT_A_TIME: Final = 64
 """Circuits that are counted, and accounts that are looked at, in one turn of the loop."""
-_DEBTS: Final = 4096
-"""Accounts whose debt is remembered when they are gone."""
 _log = get_logger("credits")
 
 
 class Bringing(Protocol):
     """Who takes evidence."""
 
-    def __call__(self, account: bytes, duals: list[bytes], /) -> None:
-        """An account brought what are to be countersigned receipts; no signature is checked yet."""
+    def __call__(self, account: bytes, duals: list[bytes], network: bytes, /) -> None:
+        """An account brought, from this network, what are to be countersigned receipts; no signature is checked yet."""
 
 
 class Tab:
@@ -96,6 +93,11 @@ class Tab:
     def peer_id(self) -> bytes:
         """The client's."""
         return self.stream.session.peer_id
+
+    @property
+    def network(self) -> bytes:
+        """The client's, see free_tier."""
+        return prefix_of(self.stream.session.remote)
 
 
 class Billing:
@@ -132,7 +134,6 @@ class Billing:
         self._bills: dict[bytes, Bill] = {}
         self._of_bill: dict[bytes, list[Tab]] = {}
         self._quiet: dict[bytes, tuple[int, float]] = {}
-        self._debts: OrderedDict[bytes, int] = OrderedDict()
         self._round: list[Circuit] = []
         self._to_look_at: list[bytes] = []
         self._looking: asyncio.Handle | None = None
@@ -237,9 +238,8 @@ class Billing:
         if self._tabs.get(tab.peer_id) is tab:
             del self._tabs[tab.peer_id]
             if self._relay is not None:
-                for circuit in list(self._relay.circuits.values()) if tab.bill is not None else ():
-                    if tab.peer_id in (circuit.dialer_id, circuit.target_id):
-                        self._count(circuit, tab)
+                for circuit in self._relay.circuits_of(tab.peer_id) if tab.bill is not None else ():
+                    self._count(circuit, tab)
                 self._relay.bill(tab.peer_id, None)
         bill = tab.bill
         tab.bill = None
@@ -250,7 +250,6 @@ class Billing:
         if not tabs:
             del self._of_bill[bill.account], self._bills[bill.account]
             self._quiet.pop(bill.account, None)
-            self._remember(bill.account, bill.owed())
 
     def _do(self, tab: Tab, work: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -276,8 +275,7 @@ class Billing:
 
     def _show(self, tab: Tab, message: Account) -> None:
         account = read_proof(message.proof, self._endpoint.peer_id, tab.peer_id, tab.nonce)
-        if message.owned is not None:
-            read_owned(message.owned, account)
+        now = self._clock()
         bill = self._bills.get(account)
         if bill is None:
             bill = self._bills[account] = Bill(
@@ -286,18 +284,18 @@ class Billing:
                 lambda: self._ask(account),
                 lambda day: self._books.last_paid(account, day),
                 self._books.paid_for(account),
-                self._debts.pop(account, 0),
+                self._books.debt(account, now),
+                now,
             )
         # What came before is nobody's in particular.
         if self._relay is not None:
-            for circuit in list(self._relay.circuits.values()):
-                if tab.peer_id in (circuit.dialer_id, circuit.target_id):
-                    self._count(circuit)
+            for circuit in self._relay.circuits_of(tab.peer_id):
+                self._count(circuit)
         tab.bill = bill
         self._of_bill.setdefault(account, []).append(tab)
         if self._relay is not None and not bill.rider:
             self._relay.bill(tab.peer_id, bill.purse)
-        last = bill.last(day_of(self._clock()))
+        last = bill.last(day_of(now))
         self.shown(tab.peer_id, account)
         self.weigh(account, lambda: None if tab.stream.over else tab.send(Known(None if last is None else last.raw)))
         _log.debug("account_shown", account=account.hex()[:12])
@@ -305,7 +303,7 @@ class Billing:
     def _brought(self, tab: Tab) -> None:
         duals, tab.evidence = tab.evidence, []
         if tab.bill is not None and self._bring is not None:
-            self._bring(tab.bill.account, duals)
+            self._bring(tab.bill.account, duals, tab.network)
 
     # --- receipts ------------------------------------------------------------------------------
 
@@ -341,7 +339,7 @@ class Billing:
             if covered >= MIN_STEP:
                 tab.stream.may_say_more(1)
             self._no_rider(bill)
-            safe = self._books.paid(bill.account, signed, min(covered, believable), now)
+            safe = self._books.paid(bill.account, signed, min(covered, believable), now, tab.network)
             self._safe.add(safe)
             safe.add_done_callback(lambda done: self._is_safe(tab, done))
         elif tab.settling:
@@ -372,7 +370,7 @@ class Billing:
         if bill is None:
             raise ControlProtocolError("nothing is to be settled")
         tab.settling = True
-        if bill.purse.count() <= bill.purse.signed:
+        if bill.purse.carried <= bill.purse.signed:
             self._finish(tab)
         elif not bill.asked:
             self._ask(bill.account)
@@ -405,17 +403,18 @@ class Billing:
 
     def _look_at_some(self) -> None:
         self._looking = None
-        now, today = time.monotonic(), day_of(self._clock())
+        now, wall = time.monotonic(), self._clock()
         for account in self._to_look_at[-_AT_A_TIME:]:
             bill = self._bills.get(account)
             if bill is not None:
-                self._look_at(account, bill, now, today)
+                self._look_at(account, bill, now, wall)
         del self._to_look_at[-_AT_A_TIME:]
         if self._to_look_at:
             self._looking = asyncio.get_running_loop().call_soon(self._look_at_some)
 
-    def _look_at(self, account: bytes, bill: Bill, now: float, today: int) -> None:
-        counted = bill.purse.count()
+    def _look_at(self, account: bytes, bill: Bill, now: float, wall: float) -> None:
+        bill.fade(wall)
+        counted = bill.purse.carried
         seen, since = self._quiet.get(account, (-1, now))
         if counted != seen:
             seen, since = self._quiet[account] = counted, now
@@ -427,7 +426,7 @@ class Billing:
                 # It may have been lost with a connection, or the client counted less then.
                 bill.asked = 0
                 self._ask(account)
-        for signed in bill.to_countersign(today):
+        for signed in bill.to_countersign(day_of(wall)):
             self._do_if(self._of_bill[account][-1], signed)
         if now - since > QUIET_S and counted > bill.purse.signed:
             self._quiet[account] = counted, now
@@ -439,7 +438,7 @@ class Billing:
         for tab in list(self._of_bill[bill.account]):
             if self._relay is None:
                 return
-            mine = [c for c in self._relay.circuits.values() if tab.peer_id in (c.dialer_id, c.target_id)]
+            mine = self._relay.circuits_of(tab.peer_id)
             for circuit in mine:
                 self._count(circuit, tab)
             self._relay.bill(tab.peer_id, None)
@@ -454,12 +453,6 @@ class Billing:
         for tab in self._of_bill[bill.account]:
             if self._relay is not None:
                 self._relay.bill(tab.peer_id, bill.purse)
-
-    def _remember(self, account: bytes, debt: int) -> None:
-        if debt > 0:
-            self._debts[account] = debt
-            while len(self._debts) > _DEBTS:
-                self._debts.popitem(last=False)
 
     # --- counting ------------------------------------------------------------------------------
 

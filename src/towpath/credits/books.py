@@ -16,9 +16,9 @@ class RelayBooks(Protocol):
     def carried(self, payer: bytes | None, prefix: bytes, n: int, now: float) -> None:
         """A sender's bytes went through a circuit; None: it shows no account, or has not signed for too much."""
 
-    def paid(self, payer: bytes, signed: Signed, n: int, now: float) -> asyncio.Future[bool]:
-        """A receipt came that covers `n` bytes more than those before, as far as they can have been carried. Done when
-        it is safe; False: it is not yet.
+    def paid(self, payer: bytes, signed: Signed, n: int, now: float, network: bytes = b"") -> asyncio.Future[bool]:
+        """A receipt came, from this network, that covers `n` bytes more than those before, as far as they can have been
+        carried. Done when it is safe; False: it is not yet.
         """
 
     def countersigned(self, signed: Signed, now: float) -> None:
@@ -29,6 +29,9 @@ class RelayBooks(Protocol):
 
     def paid_for(self, payer: bytes) -> int:
         """Bytes that were carried for this account and that it signed for."""
+
+    def debt(self, payer: bytes, now: float) -> int:
+        """An account is shown that was not: the bytes that it has not signed for, of connections that are over."""
 
     def fraud(self, proof: bytes, now: float) -> None:
         """Somebody signed two receipts that contradict one another."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from towpath.credits.account import load_account, own
+from towpath.credits.account import load_account
 from towpath.credits.billing import Billing
 from towpath.credits.credit_service import Credit
 from towpath.credits.decay import CREDIT
@@ -85,7 +85,6 @@ class Credits:
             self.account,
             self.ledger,
             show=lambda: settings().relay.priority_access,
-            owned=own(key.seed, key.peer_id, public),
             evidence=lambda _relay: self.ledger.evidence(time.time()),
             outcomes=self.outcomes.of,
         )
@@ -143,8 +142,8 @@ class Credits:
 
     # --- what peers show -----------------------------------------------------------------------
 
-    def _brought(self, account: bytes, duals: list[bytes]) -> None:
-        self.credit.bring(account, duals)
+    def _brought(self, account: bytes, duals: list[bytes], network: bytes = b"") -> None:
+        self.credit.bring(account, duals, network)
 
     def _may_ride(self, peer_id: bytes, account: bytes) -> bool:
         # Without a signature it is a stranger, who has what its network has.

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from towpath.credits.fair import Queue
 from towpath.credits.ledger import Standing
 from towpath.credits.receipts import MAX_DUAL, MAX_EVIDENCE, ReceiptError, Signed, read_fraud_proof
 from towpath.log import get_logger
@@ -112,8 +113,8 @@ class Credit:
         self._given_at = -STALE_S
         self._nothing_at = -STALE_S
         self._brings = (float(BRINGS_AT_ONCE), self._loop.time())
-        self._shown: OrderedDict[bytes, list[bytes]] = OrderedDict()
-        """Evidence that waits to be checked."""
+        self._shown: Queue[list[bytes]] = Queue(BRINGS_WAITING)
+        """Evidence that waits to be checked, by account."""
         self._showing: asyncio.TimerHandle | None = None
         self._liars = OrderedDict.fromkeys(bytes.fromhex(one) for one in store.get(_LIARS, []))
         self._liars_written = -LIARS_S
@@ -195,9 +196,10 @@ class Credit:
             if signed.relay_account is not None and signed.relay_account in self._accounts:
                 self._weigher.ask(signed.relay_account)
 
-    def bring(self, account: bytes, duals: Iterable[bytes]) -> bool:
+    def bring(self, account: bytes, duals: Iterable[bytes], network: bytes = b"") -> bool:
         """Takes the countersigned receipts that an account shows, as they came; False: there is no time, or no use.
 
+        Those of one `network` wait for one another, not those of others for them.
         What is wrong with them, and whether they are of any use, is found later; `changed` tells the outcome.
         """
         shown = [dual for dual in duals if len(dual) <= MAX_DUAL][:MAX_EVIDENCE]
@@ -206,9 +208,8 @@ class Credit:
         # Where nothing leads from us to anybody no evidence can matter.
         if (self._weigher is None and self._has_nothing()) or self._of(account) is None:
             return False
-        if account not in self._shown and len(self._shown) >= BRINGS_WAITING:
+        if not self._shown.put(network, account, shown):
             return False
-        self._shown[account] = shown
         self._settled.clear()
         if self._weigher is None:
             self._start()
@@ -224,7 +225,7 @@ class Credit:
         left = min(float(BRINGS_AT_ONCE), left + (now - at) * BRINGS_PER_S)
         while self._shown and self._weigher is not None and left >= 1:
             left -= 1
-            self._weigher.bring(*self._shown.popitem(last=False))
+            self._weigher.bring(*self._shown.pop())
         self._brings = (left, now)
         if self._shown and self._weigher is not None:
             self._showing = self._loop.call_later((1 - left) / BRINGS_PER_S, self._show)

@@ -6,10 +6,12 @@ in it is what it says beyond the highest that was known.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from towpath.credits.decay import decayed
+from towpath.credits.fair import has_place
 from towpath.credits.receipts import DAY_S, Receipt, Signed, day_of
 
 __all__ = ["KEPT_DAYS", "MAX_RECEIPTS", "Balance", "Paid", "PaidToUs"]
@@ -39,6 +41,9 @@ class PaidToUs:
         self.relay = relay
         self._rows: dict[tuple[bytes, int], Paid] = {}
         self._totals: dict[bytes, int] = {}
+        self._of_day: Counter[int] = Counter()
+        self._of_network: dict[int, Counter[bytes]] = {}
+        """Of each day, and of those that came since the start."""
         self.floor = 0
         """Receipts of days before this one are no longer taken: of some of them nothing is known any more."""
 
@@ -48,10 +53,12 @@ class PaidToUs:
     def load(self, payer: bytes, day: int, row: Paid) -> None:
         """Takes a row from the store."""
         self._rows[payer, day] = row
+        self._of_day[day] += 1
         self._totals[payer] = self._totals.get(payer, 0) + row.cum
 
-    def take(self, signed: Signed, now: float) -> tuple[int, list[tuple[bytes, int]]] | None:
-        """The bytes that are new in a checked receipt, and the rows that were dropped for it; None: it changes nothing.
+    def take(self, signed: Signed, now: float, network: bytes = b"") -> tuple[int, list[tuple[bytes, int]]] | None:
+        """The bytes that are new in a checked receipt, and the rows that were dropped for it; None: it changes nothing,
+        or its payer's network has had its share of the rows.
 
         The countersigned form of a receipt takes the place of the plain one, and is 0 new bytes.
         """
@@ -69,9 +76,13 @@ class PaidToUs:
                 return 0, []
             if receipt.seq <= before.seq or receipt.cum_bytes < before.cum:
                 return None
-        dropped = self._make_room(now) if before is None else []
-        if before is None and len(self._rows) >= MAX_RECEIPTS:
-            return None
+        dropped: list[tuple[bytes, int]] = []
+        if before is None:
+            if not self._has_place(network, now):
+                return None
+            dropped = self._make_room(now)
+            self._of_day[receipt.day] += 1
+            self._of_network.setdefault(receipt.day, Counter())[network] += 1
         new = receipt.cum_bytes - (0 if before is None else before.cum)
         dual = signed.dual or (None if before is None else before.dual)
         self._rows[key] = Paid(receipt.seq, receipt.cum_bytes, receipt.ok, receipt.fail, signed.raw, dual)
@@ -116,6 +127,13 @@ class PaidToUs:
     def _is_open(self, day: int, now: float) -> bool:
         return -_OPEN_DAYS <= day - day_of(now) <= 1
 
+    def _has_place(self, network: bytes, now: float) -> bool:
+        # Rows of open days cannot be dropped: what was dropped would be taken, and earned, again.
+        today = day_of(now)
+        open_days = range(today - _OPEN_DAYS, today + 2)
+        held = sum(self._of_network[day][network] for day in open_days if day in self._of_network)
+        return has_place(held, MAX_RECEIPTS - sum(self._of_day[day] for day in open_days))
+
     def _make_room(self, now: float) -> list[tuple[bytes, int]]:
         if len(self._rows) < MAX_RECEIPTS:
             return []
@@ -131,6 +149,10 @@ class PaidToUs:
     def _drop(self, keys: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
         for key in keys:
             row = self._rows.pop(key)
+            self._of_day[key[1]] -= 1
+            if not self._of_day[key[1]]:
+                del self._of_day[key[1]]
+                self._of_network.pop(key[1], None)
             left = self._totals[key[0]] - row.cum
             if left > 0:
                 self._totals[key[0]] = left

@@ -172,7 +172,9 @@ class Gate:
         if of is None or reservations < of - of // 5 or self._terms()[0] == "never":
             return True
         account = self.account_of(peer_id)
-        paying = account is not None and not self._ledger.is_rider(account) and self._credit(account) >= LEAST
+        paying = (
+            account is not None and not self._ledger.is_rider(account, self._clock()) and self._credit(account) >= LEAST
+        )
         seat = reservation_seat(paying, reservations, of, of_address)
         self.refusals += not seat
         return seat
@@ -208,7 +210,7 @@ class Gate:
             max(0, earned - left),
             load,
             enforce,
-            ledger.is_rider(account),
+            ledger.is_rider(account, now),
             tier,
         )
 
@@ -335,7 +337,11 @@ class Gate:
     def _sending(self, peer_id: bytes, prefix: bytes | None) -> Sending:
         account = self.account_of(peer_id)
         # Of what is promised to a circuit there may be little left: it is paid for all the same.
-        if account is None or self._ledger.is_rider(account) or self._ledger.source.credit_of(account) <= 0:
+        if (
+            account is None
+            or self._ledger.is_rider(account, self._clock())
+            or self._ledger.source.credit_of(account) <= 0
+        ):
             return Sending(self._prefix_of_peer(peer_id) if prefix is None else prefix, False)
         return Sending(account, True)
 

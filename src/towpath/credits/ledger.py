@@ -15,6 +15,7 @@ from towpath.credits.earned import KEPT_DAYS, Balance, Paid, PaidToUs
 from towpath.credits.free_tier import Tier
 from towpath.credits.receipts import Receipt, Signed, day_of, read_dual, unsigned_allowed
 from towpath.credits.senders import Senders
+from towpath.credits.unsigned import Unsigned
 
 if TYPE_CHECKING:
     from towpath.store import Store
@@ -23,8 +24,6 @@ __all__ = ["NO_CREDIT", "CreditSource", "Ledger", "Standing"]
 
 _OPEN: Final = "ledger.open"
 _FLOOR: Final = "ledger.floor"
-_MOST_UNSIGNED: Final = 20_000
-"""Accounts of which is known what they had without signing."""
 
 
 class Standing(NamedTuple):
@@ -90,7 +89,7 @@ class Ledger:
         self._owed: dict[tuple[bytes, int], tuple[int, int, bytes]] = {}
         self._signing: dict[tuple[bytes, int], tuple[int, int]] = {}
         self._balance = Balance()
-        self._unsigned: dict[bytes, int] = {}
+        self._unsigned = Unsigned()
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -139,12 +138,12 @@ class Ledger:
         if n <= 0:
             return
         # Who does not sign has no credit to use, but its own free tier goes down with its network's.
-        credit = 0 if payer is None or self.is_rider(payer) else self.source.credit_of(payer)
+        credit = 0 if payer is None or self.is_rider(payer, now) else self.source.credit_of(payer)
         charge, forgotten = self._senders.charge(payer, prefix, n, credit, self._tier(), now)
         if payer is not None:
             if charge.credit:
                 self.source.used(payer, charge.credit)
-            self._note_unsigned(payer, n)
+            self._unsigned.carried(payer, n, now)
         for who in forgotten:
             self._store.keep("senders", (who,), None, soon=True)
         for key in (payer, prefix):
@@ -152,7 +151,7 @@ class Ledger:
             if sender is not None:
                 self._store.keep("senders", (key,), sender.row(), soon=True)
 
-    def paid(self, payer: bytes, signed: Signed, n: int, now: float) -> asyncio.Future[bool]:
+    def paid(self, payer: bytes, signed: Signed, n: int, now: float, network: bytes = b"") -> asyncio.Future[bool]:
         """Counts a checked receipt of `payer`: what is new in it, of which at most `n` bytes can have been carried.
 
         Who signs can say any number: what nothing was done for is not earned.
@@ -160,7 +159,7 @@ class Ledger:
         kept in memory and tried again.
         """
         receipt = signed.receipt
-        taken = self._paid.take(signed, now) if receipt.payer == payer else None
+        taken = self._paid.take(signed, now, network) if receipt.payer == payer else None
         if taken is not None:
             new, dropped = taken
             row = self._paid.get(payer, receipt.day)
@@ -170,7 +169,7 @@ class Ledger:
             if earned > 0:
                 day = self._balance.add(receipt.day, earned=earned)
                 self._store.keep("balance", (receipt.day,), day)
-                self._note_unsigned(payer, -earned)
+                self._unsigned.signed(payer, earned, now)
             self._dropped(dropped)
         return self._store.written()
 
@@ -194,20 +193,17 @@ class Ledger:
         if dropped:
             self._store.put(_FLOOR, self._paid.floor)
 
-    def _note_unsigned(self, payer: bytes, n: int) -> None:
-        # Below 0 while a receipt covers what is only counted in the second to come.
-        known = self._unsigned.pop(payer, 0)
-        if len(self._unsigned) >= _MOST_UNSIGNED:
-            del self._unsigned[next(iter(self._unsigned))]
-        self._unsigned[payer] = known + n
-
-    def unsigned(self, payer: bytes) -> int:
+    def unsigned(self, payer: bytes, now: float) -> int:
         """Bytes that an account sent since this process began and has not signed for."""
-        return max(0, self._unsigned.get(payer, 0))
+        return self._unsigned.owed(payer, now)
 
-    def is_rider(self, payer: bytes) -> bool:
+    def debt(self, payer: bytes, now: float) -> int:
+        """An account is shown that was not: what it has not signed for is a debt from now on, and fades."""
+        return self._unsigned.begin(payer, now)
+
+    def is_rider(self, payer: bytes, now: float) -> bool:
         """Did it have more than may go unsigned?"""
-        return self.unsigned(payer) > unsigned_allowed(self.paid_for(payer))
+        return self.unsigned(payer, now) > unsigned_allowed(self.paid_for(payer))
 
     def last_paid(self, payer: bytes, day: int) -> Signed | None:
         """The newest receipt of a payer and day, as it was signed, without a countersignature."""

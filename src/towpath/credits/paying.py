@@ -103,9 +103,8 @@ class _Chain:
 class Paying:
     """Pays the relays that a node uses, under all its identities. `account` is the node's key for that.
 
-    `show()` says whether accounts are shown at all, `owned` is what our own relay says of whose it is
-    (`account.own`), `evidence(relay)` are countersigned receipts that may move this relay to serve us, `outcomes(relay,
-    day)` how many circuits it brought about and how many failed.
+    `show()` says whether accounts are shown at all, `evidence(relay)` are countersigned receipts that may move this
+    relay to serve us, `outcomes(relay, day)` how many circuits it brought about and how many failed.
     """
 
     def __init__(
@@ -114,7 +113,6 @@ class Paying:
         books: PayerBooks,
         *,
         show: Callable[[], bool] = lambda: True,
-        owned: bytes | None = None,
         evidence: Callable[[bytes], list[bytes]] = lambda relay: [],
         outcomes: Callable[[bytes, int], tuple[int, int]] = lambda relay, day: (0, 0),
         clock: Callable[[], float] = time.time,
@@ -124,7 +122,6 @@ class Paying:
         """Called with each reason for which a relay refuses us something."""
         self._books = books
         self._show = show
-        self._owned = owned
         self._evidence = evidence
         self._outcomes = outcomes
         self._clock = clock
@@ -212,7 +209,7 @@ class Paying:
     def _shown(self, stub: Stub, nonce: bytes) -> None:
         stub.shown = True
         proof = prove(self.account.seed, stub.relay_id, stub.endpoint.peer_id, nonce)
-        stub.send(Account(proof, self._owned))
+        stub.send(Account(proof))
         brought = self._evidence(stub.relay_id)[: receipts.MAX_EVIDENCE]
         for at in range(0, len(brought), MAX_BROUGHT):
             more = at + MAX_BROUGHT < len(brought)

@@ -138,7 +138,7 @@ def _row(credits: Credits, who: bytes | None, prefix: bytes, now: float) -> dict
     spent = 0 if sender is None else sender.credit
     if account is not None:
         sentences.append(standing_sentence(ledger.source.standing(account), spent, credits.gate.promised(account)))
-        sentences.append(_signed(ledger.paid_ever(account), ledger.unsigned(account)))
+        sentences.append(_signed(ledger.paid_ever(account), ledger.unsigned(account, now)))
     sentences += free_tier_sentences(asked)
     if sender is not None:
         sentences.append(carried_sentence(sender))
@@ -153,7 +153,7 @@ def _row(credits: Credits, who: bytes | None, prefix: bytes, now: float) -> dict
         "on_free_tier": 0 if sender is None else sender.free,
         "as_a_gift": 0 if sender is None else sender.beyond,
         "signed": 0 if account is None else ledger.paid_ever(account),
-        "unsigned": 0 if account is None else ledger.unsigned(account),
+        "unsigned": 0 if account is None else ledger.unsigned(account, now),
         "free_left": asked.free_left if asked.tier.limited else None,
         "accepted": decision.accept,
         "last_seen": None if sender is None else int(sender.last_seen),

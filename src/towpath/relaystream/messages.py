@@ -144,13 +144,11 @@ class Challenge(msgspec.Struct, frozen=True, tag_field="t", tag=16):
     """Never used before."""
 
 
-class Account(msgspec.Struct, frozen=True, tag_field="t", tag=17, omit_defaults=True):
+class Account(msgspec.Struct, frozen=True, tag_field="t", tag=17):
     """Client to relay, once: whose account pays for what this client sends."""
 
     proof: _Record
     """See `credits.account`."""
-    owned: _Record | None = None
-    """That a relay belongs to this account, as the relay says."""
 
 
 class Known(msgspec.Struct, frozen=True, tag_field="t", tag=18, omit_defaults=True):

@@ -26,6 +26,7 @@ class Billed:
         self.asked = 0
         self.purse = Purse(world.reactor, self._ask)
         self.sent = 0
+        self.arrived = 0
 
     def _ask(self) -> None:
         self.asked += 1
@@ -47,6 +48,7 @@ class Billed:
             joined.near.send(bytes(piece))
             poured += piece
             settle(self.dialer, self.target)
+            self.arrived += len(joined.far.received)
             joined.far.received.clear()
         self.sent += poured
         self.world.run()
@@ -62,20 +64,73 @@ def billed() -> Iterator[Billed]:
 def test_a_sender_that_never_signs_gets_no_further_than_the_ceiling(billed: Billed) -> None:
     billed.purse.allow(0, MIB, 4 * MIB)
     billed.bill(billed.purse)
-    assert billed.pour(billed.join()) == 4 * MIB == billed.purse.count()
+    assert billed.pour(billed.join()) == 4 * MIB == billed.purse.carried
     assert billed.asked == 1
     assert billed.purse.short
 
 
-def test_a_new_circuit_brings_such_a_sender_its_first_window_and_no_more(billed: Billed) -> None:
+def test_new_circuits_bring_such_a_sender_no_further(billed: Billed) -> None:
     billed.purse.allow(0, MIB, 4 * MIB)
     billed.bill(billed.purse)
     billed.pour(billed.join())
+    for _ in range(3):
+        circuit = billed.join()
+        assert 0 < billed.pour(circuit) <= 256 * KIB
+        assert billed.purse.carried == 4 * MIB == billed.arrived
+        circuit.near.reset()
+        settle(billed.dialer, billed.target)
+    assert billed.world.reactor.held == 0
+
+
+def test_what_came_beyond_the_ceiling_goes_on_behind_a_signature_in_its_order(billed: Billed) -> None:
+    billed.purse.allow(0, 100 * KIB, 300 * KIB)
+    billed.bill(billed.purse)
+    circuits = [billed.join() for _ in range(3)]
+    sent = [bytes([n]) * 100 * KIB + bytes([n + 100]) * 99 * KIB for n in range(3)]
+    for circuit, data in zip(circuits, sent, strict=True):
+        circuit.near.send(data[: 60 * KIB])
+        circuit.near.send(data[60 * KIB :])
+        circuit.near.finish()
+        settle(billed.dialer, billed.target)
+    assert sum(len(circuit.far.received) for circuit in circuits) == 300 * KIB == billed.purse.carried
+    assert [circuit.far.fin for circuit in circuits] == [True, False, False]
+    assert billed.world.reactor.held > 0
+    billed.purse.allow(300 * KIB, 400 * KIB, 550 * KIB)
+    settle(billed.target)
+    assert sum(len(circuit.far.received) for circuit in circuits) == 550 * KIB
+    billed.purse.allow(550 * KIB, 650 * KIB, 800 * KIB)
+    settle(billed.target)
+    assert [bytes(circuit.far.received) for circuit in circuits] == sent
+    assert all(circuit.far.fin for circuit in circuits)
+    assert billed.purse.carried == 597 * KIB
+    assert not billed.purse.short
+    assert billed.world.reactor.held == 0
+
+
+def test_what_came_beyond_the_ceiling_goes_on_when_nobody_has_to_sign_any_more(billed: Billed) -> None:
+    billed.purse.allow(0, 100 * KIB, 100 * KIB)
+    billed.bill(billed.purse)
     circuit = billed.join()
-    window = circuit.near.credit
-    assert window <= 256 * KIB
-    assert billed.pour(circuit) == window
-    assert billed.purse.count() == 4 * MIB + window
+    circuit.near.send(bytes(200 * KIB))
+    settle(billed.dialer, billed.target)
+    assert len(circuit.far.received) == 100 * KIB
+    billed.bill(None)
+    settle(billed.target)
+    assert len(circuit.far.received) == 200 * KIB
+    assert billed.purse.carried == 100 * KIB
+    assert billed.world.reactor.held == 0
+
+
+def test_windows_add_up_to_the_ceiling_and_those_that_circuits_begin_with(billed: Billed) -> None:
+    """A target that opens its window again and again does not have its dialer granted more each time."""
+    billed.purse.allow(0, MIB, MIB)
+    billed.bill(billed.purse)
+    circuits = [billed.join() for _ in range(5)]
+    for _ in range(50):
+        for circuit in circuits:
+            circuit.far.grant(MIB)
+        settle(billed.target, billed.dialer)
+    assert sum(circuit.near.credit for circuit in circuits) <= MIB + 4 * 256 * KIB
 
 
 def test_a_signature_is_asked_for_once_a_step(billed: Billed) -> None:
@@ -85,7 +140,7 @@ def test_a_signature_is_asked_for_once_a_step(billed: Billed) -> None:
     for asked in range(1, 9):
         billed.pour(circuit, MIB + 512 * KIB)
         assert billed.asked == asked
-        carried = billed.purse.count()
+        carried = billed.purse.carried
         assert carried == billed.sent
         billed.purse.allow(carried, carried + MIB, carried + 4 * MIB)
 
@@ -113,10 +168,10 @@ def test_idle_circuits_do_not_keep_one_from_going_on(billed: Billed) -> None:
     for _ in range(20):
         assert billed.pour(busy) > 0
         assert billed.asked >= 1
-        carried = billed.purse.count()
+        carried = billed.purse.carried
         billed.purse.allow(carried, carried + MIB, carried + MIB)
         settle(billed.dialer)
-    assert billed.purse.count() == billed.sent
+    assert billed.purse.carried == billed.sent
     assert all(circuit.near.credit for circuit in idle)
 
 
@@ -128,7 +183,7 @@ def test_what_an_ended_circuit_was_granted_and_did_not_send_is_free_again(billed
         billed.pour(circuit, 10 * KIB)
         circuit.near.reset()
         settle(billed.dialer, billed.target)
-    assert billed.purse.count() == 200 * KIB
+    assert billed.purse.carried == 200 * KIB
     assert billed.pour(billed.join()) == 2 * MIB - 200 * KIB
 
 
@@ -139,7 +194,7 @@ def test_an_account_that_is_shown_late_pays_for_what_comes_from_then_on(billed: 
     billed.bill(billed.purse)
     ahead = circuit.near.credit
     assert billed.pour(circuit) == max(ahead, 4 * MIB)
-    assert billed.purse.count() == max(ahead, 4 * MIB)
+    assert billed.purse.carried == 4 * MIB
 
 
 def test_who_owes_nothing_any_more_is_held_no_longer(billed: Billed) -> None:
@@ -150,7 +205,7 @@ def test_who_owes_nothing_any_more_is_held_no_longer(billed: Billed) -> None:
     billed.bill(None)
     settle(billed.dialer)
     assert billed.pour(circuit, 8 * MIB) == 8 * MIB
-    assert billed.purse.count() == 4 * MIB
+    assert billed.purse.carried == 4 * MIB
 
 
 def test_a_target_pays_for_what_it_sends(billed: Billed) -> None:
@@ -158,9 +213,9 @@ def test_a_target_pays_for_what_it_sends(billed: Billed) -> None:
     billed.relay.service.bill(billed.target.peer_id, billed.purse)
     circuit = billed.join()
     billed.pour(circuit, MIB)
-    assert billed.purse.count() == 0
+    assert billed.purse.carried == 0
     circuit.far.send(bytes(100 * KIB))
-    assert billed.purse.count() == 100 * KIB
+    assert billed.purse.carried == 100 * KIB
 
 
 def test_a_budget_that_deals_out_credit_asks_the_purse_as_well(billed: Billed) -> None:
@@ -174,7 +229,7 @@ def test_a_budget_that_deals_out_credit_asks_the_purse_as_well(billed: Billed) -
         billed.pour(circuit)
         billed.world.loop.tick()
         settle(billed.dialer)
-    assert billed.purse.count() == 4 * MIB
+    assert billed.purse.carried == 4 * MIB
 
 
 def test_bytes_are_told_once(billed: Billed) -> None:
