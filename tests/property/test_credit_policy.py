@@ -12,10 +12,15 @@ from towpath.credits.policy import (
     LEAST,
     LIGHT,
     LOADED,
+    NO_QUOTA,
+    NO_SEATS,
     Asked,
     Ground,
     Load,
+    QuotaLeft,
     Seats,
+    may_go_on,
+    quota_part,
     reservation_seat,
     should_accept_circuit,
 )
@@ -47,6 +52,7 @@ ASKED = st.builds(
     st.booleans(),
     TIERS,
     SEATS,
+    st.just(NO_QUOTA),
 )
 TIMES = st.floats(0, 4e9)
 
@@ -231,3 +237,72 @@ def test_fading_in_two_steps_is_fading_in_one(amount: int, since: float, a: floa
 
 def test_half_is_left_after_thirty_days() -> None:
     assert decayed(1000, NOW, NOW + HALF_LIFE_S) == 500
+
+
+QUOTAS = st.builds(
+    lambda left, paying, free, mine: QuotaLeft(left, paying, free + mine, mine), BYTES, BYTES, BYTES, BYTES
+)
+
+
+@given(ASKED, QUOTAS)
+def test_of_the_quota_nobody_is_promised_more_than_its_share(asked: Asked, quota: QuotaLeft) -> None:
+    before = should_accept_circuit(asked, NOW)
+    decision = should_accept_circuit(asked._replace(quota=quota), NOW)
+    part = quota_part(quota, decision.weight == HEAVY)
+    assert part is not None
+    if not asked.enforced or not before.accept:
+        assert decision == before
+    elif part < LEAST:
+        assert decision.ground is Ground.NO_QUOTA
+    else:
+        assert decision.limit_data is not None
+        assert LEAST <= decision.limit_data <= part
+
+
+@given(QUOTAS)
+def test_credit_never_makes_the_share_of_the_quota_smaller(quota: QuotaLeft) -> None:
+    free, paying = quota_part(quota, False), quota_part(quota, True)
+    assert free is not None
+    assert paying is not None
+    assert paying >= free >= 0
+
+
+@given(st.integers(0, 1 << 40), st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=40))
+def test_promises_leave_a_fifth_of_the_quota_to_the_free_tier_and_something_to_a_newcomer(
+    left: int, asking: list[tuple[bool, int]]
+) -> None:
+    """Whoever asks takes all that it is promised, at both ends of its circuit."""
+    paying = free = 0
+    of = [0] * 4
+    for pays, network in asking:
+        part = quota_part(QuotaLeft(left, paying, free, of[network]), pays)
+        assert part is not None
+        if pays and part > (quota_part(QuotaLeft(left, paying, free, of[network]), False) or 0):
+            paying += 2 * part
+        else:
+            free += 2 * part
+            of[network] += 2 * part
+    assert paying <= left - left // 5
+    assert paying + free <= left
+    # Of the fifth that is left to them each of four networks left three quarters to the next.
+    newcomer = quota_part(QuotaLeft(left, paying, free), False)
+    assert newcomer is not None
+    assert newcomer >= left // 5 // 4 // 8 - 4
+
+
+@given(ASKED, QUOTAS)
+def test_an_open_circuit_goes_on_as_long_as_its_sender_has_anything_left_and_nobody_is_promised_it(
+    asked: Asked, quota: QuotaLeft
+) -> None:
+    decision = may_go_on(asked._replace(quota=quota), NOW)
+    assert quota.left is not None
+    taken = quota.paying + quota.free + quota.left // 5 + LEAST > quota.left
+    if not asked.enforced:
+        assert decision.accept
+    elif asked.credit + asked.free_left < LEAST:
+        assert decision.ground is Ground.USED_UP
+    else:
+        assert decision.accept is not taken
+        assert decision.accept or decision.ground is Ground.NO_QUOTA
+    # A seat it has.
+    assert may_go_on(asked._replace(seats=NO_SEATS), NOW) == may_go_on(asked, NOW)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.nodes import ECHO, Meeting, address, client, meeting, relay, until
 from towpath import Node, Stream
+from towpath.credits.policy import Load
 from towpath.credits.receipts import Receipt, Signed, countersign, day_of, read_dual, sign
 from towpath.credits.statement import account_text
 from towpath.errors import RelayError, TowpathError
@@ -134,6 +135,69 @@ async def test_a_crowded_relay_keeps_places_for_who_has_credit() -> None:
         await at.alice.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=address(at.relay))
         assert gate._paying == 1
         assert any("its network has 7 circuits" in line for line in at.relay.credits.of_peer("127.0.0.1")["sentences"])
+
+
+@pytest.mark.slow
+async def test_a_circuit_from_quiet_times_ends_when_its_sender_has_nothing_left_and_it_is_crowded() -> None:
+    terms = {"credits__enforce": "never", "credits__free_tier": "4MiB", "credits__free_tier_refill": "0B/h"}
+    async with meeting(**terms) as at, client(relay__priority_access=False) as stranger:
+        credits = at.relay.credits
+        accounts = [node.credits.account.public_key for node in (at.alice, at.bob)]
+        for account in accounts:
+            owe(at.relay, account, 1000 * MIB)
+        via = address(at.relay)
+        paid = await at.alice.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=via)
+        free = await stranger.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=via)
+        await until(lambda: min(map(credits.credit.credit_of, accounts)) > 900 * MIB, 30)
+        async with paid, free:
+            await there_and_back(free, 6 * MIB)
+            await until(lambda: credits.ledger.free_left(HERE, time.time()) < MIB, 30)
+            await at.relay.change_settings({"credits.enforce": "always"}, persist=False)
+            await until(lambda: len(credits.gate._open) == circuits(at.relay) > 0, 30)
+            with pytest.raises(TowpathError):
+                await there_and_back(free, 4096 * MIB)
+            why = "refused a circuit: its free tier for your network is used up"
+            await until(lambda: why in "\n".join(stranger.credits.of_peer(at.relay.relay_id)["sentences"]), 30)
+            assert credits.gate.refusals == 1
+            # Who has credit goes on, at both ends.
+            await there_and_back(paid, 8 * MIB)
+
+
+async def test_of_a_quota_that_runs_low_one_network_is_promised_its_share() -> None:
+    async with meeting(relay__max_bandwidth_per_month="10GiB") as at, contextlib.AsyncExitStack() as others:
+        gate = at.relay.credits.gate
+        left = gate.look_at_quota()
+        assert left is not None
+        assert 9 * 1024 * MIB < left[0] <= 10 * 1024 * MIB
+        gate.look_at_load = lambda: Load(quota=0.75)
+        gate.look_at_quota = lambda: (64 * MIB, time.time() + 3600)
+        await at.bob.change_settings({"relay.priority_access": False}, persist=False)
+        await until(lambda: gate._quota is not None, 30)
+
+        async def comes() -> int:
+            one = await others.enter_async_context(client(relay__priority_access=False))
+            await one.connect_to_peer_via_relay(at.bob.peer_id, ECHO, via=address(at.relay))
+            assert at.relay._relay.relay is not None
+            return max(at.relay._relay.relay.circuits.items())[1].limit_data
+
+        # Both ends together get a quarter of what is vacant; then a fifth stays vacant, and as much as they have.
+        assert await comes() == 8 * MIB
+        assert MIB < await comes() <= 6 * MIB
+        with pytest.raises(RelayError, match="share of what is left of its quota is promised"):
+            for _ in range(5):
+                await comes()
+        assert gate._escrow.not_paying <= 32 * MIB
+        assert "its share of them is promised" in at.relay.credits.of_peer("127.0.0.1")["sentences"][0]
+
+
+def circuits(node: Node) -> int:
+    return 0 if node._relay.relay is None else len(node._relay.relay.circuits)
+
+
+async def there_and_back(stream: Stream, n: int) -> None:
+    for _ in range(n // 65536):
+        stream.write(bytes(65536))
+        await stream.readexactly(65536)
 
 
 @pytest.mark.slow

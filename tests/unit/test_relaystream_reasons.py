@@ -64,6 +64,11 @@ def refused(code: int, have: int | None = None, limit: int | None = None, **more
             "relaying for others raises it (towpath mode cooperative), or use another relay",
         ),
         (
+            refused(Reason.QUOTA_PROMISED, again=7200),
+            "your share of what is left of its quota is promised to circuits that are open, and asking again makes "
+            "sense in 120 min; use another relay",
+        ),
+        (
             refused(Reason.FREE_SEATS, 40, 256),
             "it is crowded, and your network has its share of the reservations (40 of 256); "
             "relaying for others raises it (towpath mode cooperative), or use another relay",

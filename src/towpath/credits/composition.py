@@ -96,7 +96,8 @@ class Credits:
         """Has the relay ask and the client pay; names the account in the advertisement, and signs digests with it."""
         self._service, self._client = service, client
         service.billing, service.gate = self.billing, self.gate
-        self.gate.look_at_load = service.load
+        self.gate.look_at_load, self.gate.look_at_quota = service.load, service.quota_left
+        self.gate.told = service.refused
         client.pay_with(self.paying)
         discovery.account = self.account.public_key
         discovery.finder.walks = self.credit.walk_scores

@@ -8,13 +8,15 @@ __all__ = ["Escrow", "Promise"]
 class Promise:
     """The part of one circuit's limit that one sender has not used yet; made by Escrow.promise."""
 
-    __slots__ = ("account", "credit", "free", "prefix", "used")
+    __slots__ = ("account", "credit", "free", "paying", "prefix", "used")
 
-    def __init__(self, account: bytes | None, prefix: bytes, credit: int, free: int) -> None:
+    def __init__(self, account: bytes | None, prefix: bytes, credit: int, free: int, paying: bool) -> None:
         self.account = account
         self.prefix = prefix
         self.credit = credit
         self.free = free
+        self.paying = paying
+        """Is it one of those that come first?"""
         self.used = 0
 
 
@@ -24,6 +26,11 @@ class Escrow:
     def __init__(self) -> None:
         self._credit: dict[bytes, int] = {}
         self._free: dict[bytes, int] = {}
+        self._of_prefix: dict[bytes, int] = {}
+        self.paying = 0
+        """Bytes promised, all together, to those who come first,"""
+        self.not_paying = 0
+        """and to all others."""
 
     def __bool__(self) -> bool:
         return bool(self._credit or self._free)
@@ -36,10 +43,16 @@ class Escrow:
         """Bytes of the free tier of an account or network that are promised."""
         return self._free.get(who, 0)
 
-    def promise(self, account: bytes | None, prefix: bytes, limit: int, credit: int) -> Promise:
-        """Promises a limit to a sender who has so much credit left, which is used first."""
+    def of_prefix(self, prefix: bytes) -> int:
+        """Bytes that are promised to senders in a network who do not come first."""
+        return self._of_prefix.get(prefix, 0)
+
+    def promise(
+        self, account: bytes | None, prefix: bytes, limit: int, credit: int, *, paying: bool = False
+    ) -> Promise:
+        """Promises a limit to a sender who has so much credit left, which is used first; `paying`: it comes first."""
         on_credit = min(limit, max(0, credit)) if account is not None else 0
-        made = Promise(account, prefix, on_credit, limit - on_credit)
+        made = Promise(account, prefix, on_credit, limit - on_credit, paying)
         self._add(made, made.credit, made.free)
         return made
 
@@ -66,6 +79,11 @@ class Escrow:
             _change(self._free, promise.account, free)
         if promise.prefix:
             _change(self._free, promise.prefix, free)
+        if promise.paying:
+            self.paying += credit + free
+        else:
+            self.not_paying += credit + free
+            _change(self._of_prefix, promise.prefix, credit + free)
 
 
 def _change(of: dict[bytes, int], who: bytes, n: int) -> None:

@@ -156,6 +156,11 @@ def decision_sentence(
                 f"Refused: the relay is crowded ({busy}), it has no credit that is free, and its network has "
                 f"{decision.have} circuits, which is its share."
             )
+        case Ground.NO_QUOTA:
+            return (
+                f"Refused: of the quota {size_in_words(asked.quota.left or 0)} are left, and its share of them is "
+                "promised to circuits that are open."
+            )
         case _:
             return _refused(asked, decision, busy, local)
 

@@ -18,6 +18,8 @@ from towpath.credits.policy import (
     HEAVY,
     LEAST,
     LIGHT,
+    LOADED,
+    NO_QUOTA,
     NO_SEATS,
     QUIET,
     Asked,
@@ -25,13 +27,15 @@ from towpath.credits.policy import (
     Enforce,
     Ground,
     Load,
+    QuotaLeft,
     Seats,
+    may_go_on,
     reservation_seat,
     share,
     should_accept_circuit,
 )
 from towpath.credits.weights import Sending, shares
-from towpath.relaystream.reasons import Reason
+from towpath.relaystream.reasons import Reason, Request
 
 if TYPE_CHECKING:
     from towpath._native.circuit import Circuit
@@ -73,7 +77,7 @@ class Judged(NamedTuple):
 class _Admitted:
     """A circuit that was let in while credits were in force, or that was found open since."""
 
-    __slots__ = ("at", "paying", "prefix", "promises", "seen")
+    __slots__ = ("at", "checked", "paying", "prefix", "promises", "seen")
 
     def __init__(self, prefix: bytes, paying: bool, promises: tuple[Promise, Promise] | None, at: float) -> None:
         self.prefix = prefix
@@ -81,6 +85,8 @@ class _Admitted:
         self.promises = promises
         self.at = at
         self.seen = (0, 0)
+        self.checked = [0, 0]
+        """Of one without a limit: what each end had sent when it was last asked what a newcomer is."""
 
 
 class Gate:
@@ -97,11 +103,16 @@ class Gate:
         """The account that a connected peer has shown and signs for; to be set."""
         self.look_at_load: Callable[[], Load] = lambda: QUIET
         """The shares in use of rate, circuits, reservations and quota now; to be set."""
+        self.look_at_quota: Callable[[], tuple[int, float] | None] = lambda: None
+        """Bytes that are left of the owner's quota, and until when (Unix time); None: none is set. To be set."""
+        self.told: Callable[..., None] = lambda *why, **more: None
+        """Explains to a peer why its circuit is ended, see RelaySide.refused; to be set."""
         self._ledger = ledger
         self._endpoint = endpoint
         self._terms = terms
         self._clock = clock
         self._load = QUIET
+        self._quota: tuple[int, float] | None = None
         self._escrow = Escrow()
         self._coming: dict[tuple[bytes, bytes], deque[_Admitted]] = {}
         self._open: dict[int, _Admitted] = {}
@@ -115,7 +126,7 @@ class Gate:
         self._judged: dict[bytes, Judged] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.refusals = 0
-        """Circuits and reservations refused for want of credit, since the start."""
+        """Circuits and reservations refused, and circuits ended, for want of credit, since the start."""
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -146,22 +157,23 @@ class Gate:
             return _FREE_PASS
         now = self._clock()
         asked = self._asked(dialer, prefix_of(remote), load, enforce, tier, now)
-        mine = asked._replace(seats=self._seats(asked.prefix))
+        mine = asked._replace(seats=self._seats(asked.prefix), quota=self._quota_of(asked.prefix))
         decision = should_accept_circuit(mine, now)
         self._remember(dialer, Judged(now, mine, decision))
         if not decision.accept:
             self.refusals += 1
             return Pass(refused=decision)
         theirs = self._asked(target, self._prefix_of_peer(target), load, enforce, tier, now)
+        theirs = theirs._replace(quota=self._quota_of(theirs.prefix))
         other = should_accept_circuit(theirs, now)
         self._remember(target, Judged(now, theirs, other))
         if not other.accept:
             self.refusals += 1
-            return Pass(refused=other._replace(code=Reason.OTHER_END))
+            return Pass(refused=_other_end(other))
         limit = min((n for n in (decision.limit_data, other.limit_data, most) if n), default=None)
         promises = None
         if limit is not None:
-            promises = (self._promise(mine, limit), self._promise(theirs, limit))
+            promises = (self._promise(mine, decision, limit), self._promise(theirs, other, limit))
         admitted = _Admitted(mine.prefix, decision.ground is Ground.CREDIT, promises, now)
         self._count(admitted, 1)
         self._coming.setdefault((dialer, target), deque()).append(admitted)
@@ -214,9 +226,17 @@ class Gate:
             tier,
         )
 
-    def _promise(self, asked: Asked, limit: int) -> Promise:
+    def _promise(self, asked: Asked, decision: Decision, limit: int) -> Promise:
         account = None if asked.rider else asked.account
-        return self._escrow.promise(account, asked.prefix, limit, asked.credit)
+        paying = decision.ground is Ground.CREDIT
+        return self._escrow.promise(account, asked.prefix, limit, asked.credit, paying=paying)
+
+    def _quota_of(self, prefix: bytes) -> QuotaLeft:
+        if self._quota is None:
+            return NO_QUOTA
+        left, until = self._quota
+        escrow = self._escrow
+        return QuotaLeft(left, escrow.paying, escrow.not_paying, escrow.of_prefix(prefix), until)
 
     def _seats(self, prefix: bytes) -> Seats:
         if self._limit is None:
@@ -270,10 +290,11 @@ class Gate:
 
     def _tick(self) -> None:
         self._load = self.look_at_load()
+        self._quota = self.look_at_quota() if self._load.quota >= LOADED else None
         relay = self._endpoint.relay
         more = False
         if relay is not None:
-            if self._terms()[0] == "never" or not (self._load.high or self._coming or self._escrow):
+            if self._terms()[0] == "never" or not (self.enforced or self._coming or self._escrow):
                 self._forget_all()
             else:
                 self._forget_lost(relay.connecting)
@@ -314,6 +335,9 @@ class Gate:
         if admitted is None:
             admitted = self._open[circuit.id] = self._found(circuit, now)
         moved = (circuit.bytes_in, circuit.bytes_out)
+        if admitted.promises is None and self.enforced and not self._goes_on(circuit, admitted, moved, now):
+            circuit.close()
+            return
         if admitted.promises is not None:
             # What had moved at the last look is in the ledger by now.
             for promise, used in zip(admitted.promises, admitted.seen, strict=True):
@@ -331,8 +355,40 @@ class Gate:
     def _found(self, circuit: Circuit, now: float) -> _Admitted:
         prefix = self._prefix_of_peer(circuit.dialer_id)
         found = _Admitted(prefix, self._sending(circuit.dialer_id, prefix).paying, None, now)
+        found.checked = [circuit.bytes_in, circuit.bytes_out]
         self._count(found, 1)
         return found
+
+    def _goes_on(self, circuit: Circuit, admitted: _Admitted, moved: tuple[int, int], now: float) -> bool:
+        """A circuit that was let in while the relay was quiet has no limit: each end is looked at behind every mebibyte
+        that it sends. If it does not go on, both are told why.
+        """
+        ends = (circuit.dialer_id, circuit.target_id)
+        enforce, tier = self._terms()
+        for end, peer_id in enumerate(ends):
+            if moved[end] - admitted.checked[end] < LEAST:
+                continue
+            admitted.checked[end] = moved[end]
+            prefix = self._prefix_of_peer(peer_id)
+            asked = self._asked(peer_id, prefix, self._load, enforce, tier, now)
+            asked = asked._replace(quota=self._quota_of(prefix))
+            decision = may_go_on(asked, now)
+            if decision.accept:
+                continue
+            self._remember(peer_id, Judged(now, asked, decision))
+            self.refusals += 1
+            for one, other, why in ((end, 1 - end, decision), (1 - end, end, _other_end(decision))):
+                self.told(
+                    ends[one],
+                    Request.CONNECT,
+                    why.code,
+                    why.have,
+                    why.limit,
+                    again_at=why.again_at,
+                    target=ends[other],
+                )
+            return False
+        return True
 
     def _sending(self, peer_id: bytes, prefix: bytes | None) -> Sending:
         account = self.account_of(peer_id)
@@ -372,7 +428,8 @@ class Gate:
     def judge(self, account: bytes | None, prefix: bytes, now: float) -> Judged:
         """What would be decided now for somebody who asked for a circuit."""
         enforce, tier = self._terms()
-        asked = self.asked(account, prefix, self._load, enforce, tier, now)._replace(seats=self._seats(prefix))
+        asked = self.asked(account, prefix, self._load, enforce, tier, now)
+        asked = asked._replace(seats=self._seats(prefix), quota=self._quota_of(prefix))
         return Judged(now, asked, should_accept_circuit(asked, now))
 
     def last(self, peer_id: bytes) -> Judged | None:
@@ -392,3 +449,8 @@ class Gate:
         enforce, tier = self._terms()
         asked = self.asked(account, prefix, self._load, enforce, tier, now)
         return asked.credit >= LEAST, asked.credit, min(asked.free_left, UNLIMITED)
+
+
+def _other_end(decision: Decision) -> Decision:
+    # That the quota is promised is no matter of either end.
+    return decision if decision.code is Reason.QUOTA_PROMISED else decision._replace(code=Reason.OTHER_END)

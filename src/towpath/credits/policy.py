@@ -16,6 +16,7 @@ __all__ = [
     "LEAST",
     "LIGHT",
     "LOADED",
+    "NO_QUOTA",
     "NO_SEATS",
     "QUIET",
     "Asked",
@@ -23,7 +24,10 @@ __all__ = [
     "Enforce",
     "Ground",
     "Load",
+    "QuotaLeft",
     "Seats",
+    "may_go_on",
+    "quota_part",
     "reservation_seat",
     "share",
     "should_accept_circuit",
@@ -93,6 +97,21 @@ class Seats(NamedTuple):
 NO_SEATS: Final = Seats()
 
 
+class QuotaLeft(NamedTuple):
+    """Bytes that are left of the owner's quota (None: it does not run low), and what of them is promised: to who comes
+    first, to all others, and of these to the asker's network. `until`: when it is full again (Unix time).
+    """
+
+    left: int | None = None
+    paying: int = 0
+    free: int = 0
+    of_prefix: int = 0
+    until: float | None = None
+
+
+NO_QUOTA: Final = QuotaLeft()
+
+
 class Ground(enum.IntEnum):
     """What a decision rests on."""
 
@@ -106,6 +125,8 @@ class Ground(enum.IntEnum):
     """Refused: neither credit nor free tier is left."""
     NO_SEAT = 5
     """Refused: its share of the circuits is in use."""
+    NO_QUOTA = 6
+    """Refused: its share of what is left of the quota is promised to others."""
 
 
 class Asked(NamedTuple):
@@ -126,6 +147,7 @@ class Asked(NamedTuple):
     rider: bool = False
     tier: Tier = Tier()
     seats: Seats = NO_SEATS
+    quota: QuotaLeft = NO_QUOTA
 
     @property
     def credit(self) -> int:
@@ -173,12 +195,28 @@ def should_accept_circuit(asked: Asked, now: float) -> Decision:
         return _used_up(asked, now)
     # Less than unlimited by what is promised is unlimited still.
     limit = None if left >= UNLIMITED // 2 else max(min(left, _PART_LEAST), left // _PART)
-    if paying and _paying_seat(asked.seats):
-        return Decision(True, Ground.CREDIT, weight, limit)
     # Nobody is worse off for having credit: without a seat of that kind it is served as everybody.
-    if not _free_seat(asked.seats):
+    if not (paying and _paying_seat(asked.seats)) and not _free_seat(asked.seats):
         return _no_seat(asked)
+    part = quota_part(asked.quota, paying)
+    if part is not None:
+        if part < LEAST:
+            return _no_quota(asked)
+        limit = part if limit is None else min(limit, part)
     return Decision(True, Ground.CREDIT if paying else Ground.FREE_TIER, weight, limit)
+
+
+def may_go_on(asked: Asked, now: float) -> Decision:
+    """The same of a circuit that is open and has no limit, as it was let in while the relay was quiet. It has a seat,
+    and of a quota that runs low it has what nobody is promised, but for the fifth that is left to newcomers.
+    """
+    decision = should_accept_circuit(asked._replace(seats=NO_SEATS, quota=NO_QUOTA), now)
+    quota = asked.quota
+    if decision.accept and asked.enforced and quota.left is not None:
+        vacant = quota.left - quota.paying - quota.free
+        if vacant - quota.left // _RESERVED < LEAST:
+            return _no_quota(asked)
+    return decision
 
 
 def _used_up(asked: Asked, now: float) -> Decision:
@@ -223,6 +261,27 @@ def _free_seat(seats: Seats) -> bool:
     if seats.of_prefix == 0:
         return vacant > 0
     return seats.of_prefix < vacant - kept // 4
+
+
+def quota_part(quota: QuotaLeft, paying: bool) -> int | None:
+    """Bytes of what is left of the quota that each end of one more circuit may be promised; None: any number.
+
+    Who has credit leaves a fifth of it. A network on the free tier that is promised nothing gets a quarter of what is
+    vacant, so that a newcomer always finds some; one that is promised something leaves that fifth and as much as it
+    has.
+    """
+    if quota.left is None:
+        return None
+    kept = quota.left // _RESERVED
+    vacant = quota.left - quota.paying - quota.free
+    room = vacant // 4 if quota.of_prefix == 0 else (vacant - kept - quota.of_prefix) // 2
+    if paying:
+        room = max(room, vacant - kept)
+    return max(0, room // 2)
+
+
+def _no_quota(asked: Asked) -> Decision:
+    return Decision(False, Ground.NO_QUOTA, code=Reason.QUOTA_PROMISED, again_at=asked.quota.until)
 
 
 def _no_seat(asked: Asked) -> Decision:

@@ -32,6 +32,7 @@ _WHY: Final = {
     Reason.FREE_TIER_NETWORK: "the free tier of its network is used up, and it has no credit (credits.free_tier)",
     Reason.FREE_TIER_ACCOUNT: "its free tier is used up, and it has no credit (credits.free_tier)",
     Reason.FREE_SEATS: "{counted}places that are free without credit are taken by its network (credits.enforce)",
+    Reason.QUOTA_PROMISED: "its share of what is left of the quota is promised to open circuits (credits.enforce)",
     Reason.OTHER_END: "the peer at the other end has neither credit nor free tier left (credits.free_tier)",
 }
 _WHAT: Final = {Request.RESERVE: "reservation", Request.CONNECT: "circuit"}

@@ -238,12 +238,13 @@ class RelayService:
 
     def _admit_by(self, relay: RelaySettings) -> None:
         barred = self._policy.barred
-        self._policy = Admission(relay, self._refused, self.gate)
+        self._policy = Admission(relay, self.refused, self.gate)
         self._policy.barred = barred
         if self._endpoint.relay is not None:
             self._endpoint.relay.policy = self._policy
 
-    def _refused(self, *why: Any, **more: Any) -> None:
+    def refused(self, *why: Any, **more: Any) -> None:
+        """Tells the owner, and a peer, what is refused to it or ended; takes what RelaySide.refused does."""
         self._refusals.note(*why, **more)
         if self._side is not None:
             self._side.refused(*why, **more)
@@ -456,6 +457,10 @@ class RelayService:
             share(0 if relay is None else len(relay.reservations), limits.max_reservations),
             self._spending.used(),
         )
+
+    def quota_left(self) -> tuple[int, float] | None:
+        """Bytes that are left of the owner's quota, and until when; None: no quota is set."""
+        return self._spending.left()
 
     def status(self) -> dict[str, Any]:
         """The relay's part of the node's status."""

@@ -274,6 +274,14 @@ class Spending:
         row = self.scarcest()
         return 0.0 if row is None else min(1.0, row["used"] / max(1, row["limit"]))
 
+    def left(self) -> tuple[int, float] | None:
+        """Bytes that may still be carried, and until when (Unix time) the limit of which the least is left holds; None
+        without limits.
+        """
+        left = [n for n in self._allowance.left() if n is not None]
+        row = self.scarcest()
+        return (min(left), row["resets_at"]) if left and row is not None else None
+
     def rows(self) -> list[dict[str, Any]]:
         """A row {period, limit, used, resets_at} for hour, day and month, up to this moment."""
         self.charge()

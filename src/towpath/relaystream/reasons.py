@@ -65,6 +65,8 @@ class Reason(enum.IntEnum):
     `limit`."""
     OTHER_END = 16
     """Credits: the peer at the other end has neither credit nor free tier left; `again` as in 13."""
+    QUOTA_PROMISED = 17
+    """Credits: of what is left of the quota the asker's share is promised to open circuits; `again` as in 5."""
 
 
 class Answer(enum.IntEnum):
@@ -120,6 +122,8 @@ def _refusal(refused: Refused) -> str:
             return f"{counted or 'all '}circuits that one of the two peers may have there are open"
         case Reason.QUOTA:
             return _quota(refused)
+        case Reason.QUOTA_PROMISED:
+            return "your share of what is left of its quota is promised to circuits that are open"
         case Reason.RATE:
             limit = "" if refused.limit is None else f" of {size_in_words(refused.limit)}/s"
             return f"its rate{limit} is used up"
