@@ -275,7 +275,8 @@ def test_a_budget_keeps_no_ended_circuit_alive() -> None:
             soon = time.monotonic() + 0.012
             world.loop.run_until(lambda: time.monotonic() > soon, "the budget's next tick")
 
-        check_nothing_stays(once, rounds=40, warm=150)
+        # Of streams that were reset 64 ids are remembered, which take memory from 257 on: from the 193rd round all.
+        check_nothing_stays(once, rounds=40, warm=200)
 
 
 def test_half_a_message_is_counted_while_it_is_kept() -> None:
