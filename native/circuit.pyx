@@ -71,7 +71,7 @@ cdef class Side(Claimant):
             self.credit()
 
     cdef size_t _borne(self, uint8_t* p, size_t n) noexcept:
-        # How many of n bytes may go on, as far as the purse bears them. The others wait, as does what comes behind them.
+        # How many of n bytes may go on, as far as the purse bears them. The others wait, as does what comes behind.
         cdef Circuit c = self.circuit
         cdef size_t before = self.unpaid.capacity
         cdef size_t fit = 0 if before else self.purse.carry(self, n)
