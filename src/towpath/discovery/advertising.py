@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import random
 import time
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class AdvertFacts(NamedTuple):
     @property
     def fitting(self) -> tuple[bytes, ...]:
         """The addresses that an advertisement can hold, each once."""
-        return tuple(addr for addr in dict.fromkeys(self.addresses) if may_be_advertised(addr))[:MAX_ADDRESSES]
+        return _fitting(self.addresses)
 
     @property
     def offered(self) -> bool:
@@ -84,6 +85,11 @@ class AdvertFacts(NamedTuple):
     def but_for_load(self) -> tuple[object, ...]:
         """What makes another advertisement necessary soon. The shown figures and the load can wait."""
         return (self.fitting, self.mode, self.capacity, self.account, self.family)
+
+
+@functools.lru_cache(maxsize=8192)
+def _fitting(addresses: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return tuple(addr for addr in dict.fromkeys(addresses) if may_be_advertised(addr))[:MAX_ADDRESSES]
 
 
 class Do(enum.Enum):

@@ -55,8 +55,9 @@ class PeerStats(msgspec.Struct, frozen=True, kw_only=True):
 def score(uptime: float, successful: float, failed: float, avg_latency_ms: float | None) -> int:
     """0…100 from one's own measurements; `uptime` in 0…1. A part without a measurement counts 0."""
     # 100 / latency, at most 20.
-    near = 0.0 if avg_latency_ms is None else 100.0 / max(avg_latency_ms, _NEAR_MS)
-    return int(uptime * _UPTIME + successful / max(successful + failed, 1) * _SUCCESS + near)
+    near = 0.0 if avg_latency_ms is None else 100.0 / (avg_latency_ms if avg_latency_ms > _NEAR_MS else _NEAR_MS)
+    tries = successful + failed
+    return int(uptime * _UPTIME + successful / (tries if tries > 1 else 1) * _SUCCESS + near)
 
 
 def stars(of: float) -> int:

@@ -60,18 +60,18 @@ class Known:
     @property
     def standing(self) -> Standing:
         """Its place while it is usable."""
-        return self._standing or self._judge()[0]
+        if self._standing is None:
+            self._standing = standing(self.candidate)
+        return self._standing
 
     @property
     def offer(self) -> Offer:
         """As `client.choice` is told of it."""
-        return self._offer or self._judge()[1]
-
-    def _judge(self) -> tuple[Standing, Offer]:
-        candidate, relay = self.candidate, self.relay
-        offer = Offer(relay.id, relay.networks, candidate.family, float(score_of(candidate)), self.bootstrap)
-        self._standing, self._offer = stands, offer = standing(candidate), offer
-        return stands, offer
+        if self._offer is None:
+            candidate, relay = self.candidate, self.relay
+            score = float(score_of(candidate))
+            self._offer = Offer(relay.id, relay.networks, candidate.family, score, self.bootstrap)
+        return self._offer
 
 
 def offered(known: Iterable[Known], now: float, rng: random.Random) -> list[Offer]:

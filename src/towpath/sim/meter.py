@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Meter"]
 
-_STEPS: Final = 20
+_STEPS: Final = 10
 """Parts of a limit: what decides happens at 70 and 90%."""
 _SPENT: Final = 256 << 10
 """Bytes that are as good as none."""
@@ -69,9 +69,10 @@ class Meter:
         whole = int(self._uncharged)
         self._uncharged -= whole
         # What was carried before a period ended is that period's.
-        before = max(self._at, min(now, self._resets_at - 2 * _MOMENT_S))
+        if whole:
+            before = max(self._at, min(now, self._resets_at - 2 * _MOMENT_S))
+            quota.charge(whole, whole, self._clock(before))
         self._at = now
-        quota.charge(whole, whole, self._clock(before))
         left = weigh_at = resets_at = _NEVER
         most = 0.0
         for row in quota.rows(self._clock(now)):
@@ -83,6 +84,11 @@ class Meter:
             resets_at = min(resets_at, row["resets_at"])
         self.used, self.stopped = most, left <= _SPENT
         self._weigh_at, self._resets_at = min(weigh_at, left - _SPENT / 2), resets_at + _MOMENT_S
+
+    @property
+    def share(self) -> float:
+        """How much of the scarcest limit is used, with what was counted since it was looked at."""
+        return max(((row["used"] + self._uncharged) / row["limit"] for row in self.rows if row["limit"]), default=0.0)
 
     @property
     def low(self) -> bool:

@@ -86,7 +86,9 @@ class Flow:
         seconds = now - self.at
         if seconds > 0:
             self.at = now
-            moved = min(self.left, self.rate * seconds)
+            moved = self.rate * seconds
+            if moved > self.left:
+                moved = self.left
             self.done += moved
             self.left -= moved
 

@@ -32,19 +32,28 @@ class Outcome(NamedTuple):
 
 def race(tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt]) -> Outcome:
     """What becomes of ways in tiers. `attempt` is asked only of those that are begun, in that order."""
-    if tiers and tiers[0]:
-        first = attempt(tiers[0][0])
-        if first.leads and first.seconds <= min(HEAD_START_S, NEXT_TIER_S):
-            # It is there before anybody else begins.
-            return Outcome(first.seconds, (0, 0))
-        return _race(tiers, _but_first(first, attempt))
-    return _race(tiers, attempt)
+    told: list[Attempt] = []
+    best, winner = float("inf"), 0
+    for place, way in enumerate(tiers[0] if tiers else ()):
+        if place * HEAD_START_S >= best:
+            break
+        one = attempt(way)
+        told.append(one)
+        if not one.leads:
+            # Others may begin sooner than in their turn: see below.
+            return _race(tiers, _but(told, attempt))
+        if place * HEAD_START_S + one.seconds < best:
+            best, winner = place * HEAD_START_S + one.seconds, place
+    if best <= NEXT_TIER_S:
+        # It is there before the next tier begins.
+        return Outcome(best, (0, winner))
+    return _race(tiers, _but(told, attempt))
 
 
-def _but_first(first: Attempt, attempt: Callable[[W], Attempt]) -> Callable[[W], Attempt]:
-    # The first way is begun first, whatever the others do: what became of it is known.
-    told = iter((first,))
-    return lambda way: next(told, None) or attempt(way)
+def _but(told: Sequence[Attempt], attempt: Callable[[W], Attempt]) -> Callable[[W], Attempt]:
+    # What became of the ways that were begun is known, in the order in which they are.
+    known = iter(told)
+    return lambda way: next(known, None) or attempt(way)
 
 
 def _race(tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt]) -> Outcome:

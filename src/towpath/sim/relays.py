@@ -61,6 +61,8 @@ class Relay:
         "ip",
         "line",
         "meter",
+        "most_circuits",
+        "most_reservations",
         "networks",
         "of_ip",
         "of_peer",
@@ -122,8 +124,9 @@ class Relay:
         self.reservations: dict[int, User] = {}
         self.of_ip: dict[bytes, int] = {}
         self.of_peer: dict[bytes, int] = {}
-        limit = settings.max_reservations
-        self.crowded = _NEVER if limit is None else limit * _CROWDED
+        self.most_circuits = settings.max_circuits or _NEVER
+        self.most_reservations = settings.max_reservations or _NEVER
+        self.crowded = self.most_reservations * _CROWDED
         """From so many reservations on it is not open to everybody."""
         self.paying = 0
         self.position: Position = START
@@ -287,13 +290,12 @@ class Relay:
 
     def load(self) -> Load:
         """How much of each of its things is in use."""
-        s = self.settings
         if self.meter.due(self.world.engine.now):
             self._read_meter()
         return Load(
             self.pipe.in_use / self.pipe.rate,
-            len(self.pipe.flows) / s.max_circuits if s.max_circuits else 0.0,
-            len(self.reservations) / s.max_reservations if s.max_reservations else 0.0,
+            len(self.pipe.flows) / self.most_circuits,
+            len(self.reservations) / self.most_reservations,
             self.meter.used,
         )
 
@@ -301,11 +303,15 @@ class Relay:
         """How much is in use of what is nearest to its end, as `load` would tell."""
         if self.meter.due(self.world.engine.now):
             self._read_meter()
-        pipe, s = self.pipe, self.settings
-        most = max(pipe.in_use / pipe.rate, self.meter.used)
-        if s.max_circuits:
-            most = max(most, len(pipe.flows) / s.max_circuits)
-        return max(most, len(self.reservations) / s.max_reservations) if s.max_reservations else most
+        pipe, most = self.pipe, self.meter.used
+        of_rate = pipe.in_use / pipe.rate
+        of_circuits = len(pipe.flows) / self.most_circuits
+        of_reservations = len(self.reservations) / self.most_reservations
+        if of_rate > most:
+            most = of_rate
+        if of_circuits > most:
+            most = of_circuits
+        return of_reservations if of_reservations > most else most
 
     # --- reservations --------------------------------------------------------------------------
 

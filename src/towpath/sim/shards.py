@@ -36,6 +36,7 @@ class Shards:
         self.stores = [ProviderStore() for _ in range(SHARDS)]
         self.used = [False] * SHARDS
         """Those that ever had a provider."""
+        self._shards: dict[bytes, int] = {}
         self.records: dict[bytes, Advertisement] = {}
         self.reachable = True
         """False: nobody's look-up is answered any more."""
@@ -44,7 +45,9 @@ class Shards:
         """A relay says that it is there, and publishes its record; one that withdraws has only that read."""
         self.records[record.peer_id] = record
         if not record.withdrawn:
-            shard = shard_of(record.peer_id)
+            shard = self._shards.get(record.peer_id, -1)
+            if shard < 0:
+                shard = self._shards[record.peer_id] = shard_of(record.peer_id)
             self.used[shard] = True
             self.stores[shard].add(_KEYS[shard], record.peer_id, record.addrs, prefix, now)
 

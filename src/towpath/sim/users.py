@@ -64,7 +64,6 @@ class User:
         "kind",
         "known",
         "line",
-        "looking",
         "online",
         "open",
         "place",
@@ -105,13 +104,12 @@ class User:
         self.open = 0
         """Circuits of its own, from either end."""
         self.wants_at = _NEVER
-        """From when on it may have another reservation for one that it lost: the plan is made when somebody looks."""
+        """From when on it has another reservation, or a better one: the plan is made when somebody looks."""
         self.searched_at = float("-inf")
         self.empty = 0
         """How often in a row it looked for relays in vain,"""
         self.fruitless = 0
         """and how many searches in a row found nothing new."""
-        self.looking = False
         self.sent = 0
         self.received = 0
         self.rtts: dict[Relay, float] = {}
@@ -141,7 +139,11 @@ class User:
         world.engine.after(length, self.end, self.turn)
         if self.relay is not None:
             self.relay.start()
-        self.hold(first=True)
+        if self.kind is Kind.MOBILE:
+            # Gone again in minutes, mostly: its reservations are made when somebody calls it.
+            self.wants_at = world.engine.now
+        else:
+            self.hold(first=True)
 
     def end(self, turn: int) -> None:
         """Its program ends, unless it is just used."""
@@ -212,16 +214,19 @@ class User:
 
     def look(self) -> None:
         """Looks for something better, if it is time."""
-        if self.online and (self.world.engine.now - self.searched_at > AGAIN_S or self.standing() < WANTED):
+        if self.online and self.world.engine.now - self.searched_at > AGAIN_S:
             self.hold()
 
     def settle(self) -> None:
-        """Looks what became of a reservation that it lost or that is about to end: called before its own are looked at.
+        """Replaces what was lost, moved out or is to be better: called before its reservations are looked at.
 
         A node plans at once. Here most of that would be in vain, as its relay is back before anybody asks for the user.
         """
         if self.wants_at <= self.world.engine.now:
-            self.hold()
+            if self.standing() < WANTED or self._may_improve():
+                self.hold()
+            else:
+                self._look_again(0)
 
     def hold(self, *, first: bool = False) -> None:
         """Brings its reservations to what is wanted, as far as there are relays that take it.
@@ -265,8 +270,15 @@ class User:
             at += min(longest, PATIENCE_S)
             if granted and not lacking and self.standing() == WANTED:
                 break
-            # Those that took it are seats now, the others rest.
-            offers = [offer for offer in offers if offer.relay_id not in made.reserve]
+            # Those that took it are seats now, the others rest. Those left that would refuse are passed over: to
+            # ask one takes a round trip and changes nothing.
+            relays = world.relays
+            offers = [
+                offer
+                for offer in offers
+                if offer.relay_id not in made.reserve
+                and (offer.bootstrap or not relays[offer.relay_id].up or relays[offer.relay_id].takes(self))
+            ]
         if first:
             if reserved is None:
                 world.metrics.unreserved += 1
@@ -311,8 +323,6 @@ class User:
     def _look_again(self, lacking: int) -> None:
         # Soon while too few stand, or while a bootstrap relay stands in for a volunteer.
         world = self.world
-        if self.looking:
-            return
         if lacking:
             self.empty += 1
             wait = spread(doubled(_SOON_S, HOUR_S, self.empty - 1), world.engine.rng.random())
@@ -321,17 +331,9 @@ class User:
             wait = doubled(_BETTER_S, 6 * HOUR_S, self.empty - 1)
         else:
             self.empty = 0
+            self.wants_at = _NEVER
             return
-        self.looking = True
-        world.engine.after(wait, self._again, self.turn)
-
-    def _again(self, turn: int) -> None:
-        self.looking = False
-        if turn == self.turn and self.online:
-            if self.standing() < WANTED or self._may_improve():
-                self.hold()
-            else:
-                self._look_again(0)
+        self.wants_at = world.engine.now + wait
 
     def _may_improve(self) -> bool:
         # Is there a volunteer to ask, or is it time to search for one? If not, planning changes nothing.
@@ -376,12 +378,12 @@ class User:
             return
         self.seats[relay.id] = Seat(seat.offer, "active", now)
         number = self.standing()
-        if number >= WANTED:
-            self.wants_at = _NEVER
         if number > WANTED:
             # With more than are wanted nothing is asked for, whatever there is.
             for relay_id in plan(list(self.seats.values()), (), now, WANTED).release:
                 self.leave(world.relays[relay_id])
+        if number >= WANTED:
+            self._look_again(0)
 
     def lost(self, relay: Relay, *, silent: bool) -> None:
         """A relay has gone. Who said goodbye is missed at once; the other is noticed later."""

@@ -228,7 +228,7 @@ class World:
         held = sorted((len(relay.reservations) for relay in up), reverse=True)
         volunteers = [relay for relay in up if not relay.bootstrap]
         rate = sum(relay.pipe.rate for relay in volunteers)
-        quota = sum(relay.load().quota for relay in volunteers)
+        quota = sum(relay.meter.share for relay in volunteers)
         total, half, top = sum(held), 0, 0
         for number in held:
             if half * 2 >= total:
