@@ -193,7 +193,7 @@ class Story:
         self.stub: Stub = self.paying.came(self.wire, self.endpoint)  # type: ignore[arg-type]
 
     def begin_relay(self) -> None:
-        self.bill = Bill(self.world.reactor, PAYER.public_key, lambda: None, self.kept.get, self.paid)
+        self.bill = Bill(self.world.reactor, PAYER.public_key, lambda: None, self.kept.get, self.paid, 0, self.now)
 
     async def meet(self) -> None:
         last = self.bill.last(day_of(self.now))
