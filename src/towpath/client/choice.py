@@ -71,6 +71,8 @@ def _fits(one: Offer, others: Iterable[Offer]) -> bool:
 def in_order(seats: Iterable[Seat]) -> list[Seat]:
     """Those that lead to us now, best first: the first is the active one, the next its standby."""
     good = [seat for seat in seats if seat.state == "active"]
+    if len(good) < 2:
+        return good
     return sorted(good, key=lambda seat: (seat.offer.bootstrap, -seat.offer.score, seat.since))
 
 

@@ -19,6 +19,9 @@ _FRESH_S: Final = 600.0
 """How long a computed credit is used again before receipts are looked at anew; what is used is taken off at once."""
 
 
+_CHOSEN_S: Final = 3600.0
+
+
 class Terms(NamedTuple):
     """The settings `credits.*`."""
 
@@ -46,6 +49,7 @@ class Debts:
         """Bytes that every relay owes accounts without a receipt: `credits.virtual`."""
         self.own = 0
         """Bytes that relays carried for their own owners: nobody owes these."""
+        self._chosen: dict[bytes, tuple[float, list[bytes]]] = {}
 
     def add(self, payer: bytes, relay: bytes, n: int) -> None:
         """`relay` has a receipt for `n` bytes more."""
@@ -64,14 +68,18 @@ class Debts:
                 for other, n in row.items():
                     row[other] = int(n * share)
 
-    def brought_by(self, account: bytes) -> list[tuple[bytes, int]]:
-        """The evidence that an account brings: its largest receipts, as many as may be brought."""
+    def brought_by(self, account: bytes, now: float) -> list[tuple[bytes, int]]:
+        """The evidence that an account brings: its largest receipts, as many as may be brought, chosen once an hour."""
         row = self.earned.get(account)
         if row is None:
             return []
         if len(row) <= MAX_EVIDENCE:
             return list(row.items())
-        return sorted(row.items(), key=lambda item: (-item[1], item[0]))[:MAX_EVIDENCE]
+        chosen = self._chosen.get(account)
+        if chosen is None or now - chosen[0] >= _CHOSEN_S:
+            largest = sorted(row, key=row.__getitem__, reverse=True)[:MAX_EVIDENCE]
+            chosen = self._chosen[account] = (now, largest)
+        return [(payer, row[payer]) for payer in chosen[1]]
 
 
 class Books:
@@ -132,6 +140,8 @@ class Books:
     def weight(self, who: Who, now: float) -> float:
         """The weight of a circuit that is open, for which `who` pays."""
         earned = 0 if who.account is None or not who.signs else self.credit_of(who.account, now)
+        if not earned:
+            return self.quiet.weight
         return should_accept_circuit(Asked(who.account, who.prefix, 0, earned=earned), now).weight
 
     def credit_of(self, account: bytes, now: float) -> int:
@@ -145,7 +155,7 @@ class Books:
             self._credit[account] = (now, 0)
             return 0
         graph = self._receipts()
-        for payer, n in self.debts.brought_by(account):
+        for payer, n in self.debts.brought_by(account, now):
             graph.set_edge(payer, account, n)
         if given is not None and account != self.account and graph.edge(self.account, account) is None:
             graph.set_edge(self.account, account, given)

@@ -84,7 +84,11 @@ class Circuits:
         def attempt(relay: Relay) -> Attempt:
             return self._attempt(relay, src, dst, answers)
 
-        outcome = race((volunteers, bootstrap), attempt)
+        def least(relay: Relay) -> float:
+            there, rtt = world.rtt(dst, relay), world.rtt(src, relay)
+            return 3 * there + (3 if relay.id in src.seats else 6) * rtt
+
+        outcome = race((volunteers, bootstrap), attempt, least)
         if outcome.winner is not None:
             tier, place = outcome.winner
             relay = (volunteers, bootstrap)[tier][place]

@@ -30,30 +30,31 @@ class Outcome(NamedTuple):
     winner: tuple[int, int] | None
 
 
-def race(tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt]) -> Outcome:
-    """What becomes of ways in tiers. `attempt` is asked only of those that are begun, in that order."""
-    told: list[Attempt] = []
-    best, winner = float("inf"), 0
-    for place, way in enumerate(tiers[0] if tiers else ()):
-        if place * HEAD_START_S >= best:
+def race(
+    tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt], least: Callable[[W], float] | None = None
+) -> Outcome:
+    """What becomes of ways in tiers. `attempt` is asked of those that are begun, in that order.
+
+    `least` tells how long a way takes at least: those are not asked then that cannot win any more.
+    """
+    if not tiers or not tiers[0]:
+        return _race(tiers, attempt)
+    first = attempt(tiers[0][0])
+    if first.leads and first.seconds <= NEXT_TIER_S and _is_first(first.seconds, tiers[0], least):
+        return Outcome(first.seconds, (0, 0))
+    told = iter((first,))
+    return _race(tiers, lambda way: next(told, None) or attempt(way))
+
+
+def _is_first(seconds: float, ways: Sequence[W], least: Callable[[W], float] | None) -> bool:
+    # Is what leads after so many seconds there before any other way of its tier can be?
+    for place in range(1, len(ways)):
+        begins = place * HEAD_START_S
+        if seconds <= begins:
             break
-        one = attempt(way)
-        told.append(one)
-        if not one.leads:
-            # Others may begin sooner than in their turn: see below.
-            return _race(tiers, _but(told, attempt))
-        if place * HEAD_START_S + one.seconds < best:
-            best, winner = place * HEAD_START_S + one.seconds, place
-    if best <= NEXT_TIER_S:
-        # It is there before the next tier begins.
-        return Outcome(best, (0, winner))
-    return _race(tiers, _but(told, attempt))
-
-
-def _but(told: Sequence[Attempt], attempt: Callable[[W], Attempt]) -> Callable[[W], Attempt]:
-    # What became of the ways that were begun is known, in the order in which they are.
-    known = iter(told)
-    return lambda way: next(known, None) or attempt(way)
+        if least is None or begins + least(ways[place]) <= seconds:
+            return False
+    return True
 
 
 def _race(tiers: Sequence[Sequence[W]], attempt: Callable[[W], Attempt]) -> Outcome:

@@ -157,6 +157,8 @@ class World:
         share = decayed(1.0, 0.0, DAY_S)
 
         def day() -> None:
+            for user in self.users:
+                user.settle()
             self.debts.fade(share)
             self.debts.given = self._given()
             for relay in self.relays.values():
@@ -221,8 +223,6 @@ class World:
 
     def standing(self) -> dict[str, Any]:
         """How things stand: for a row of the table."""
-        for user in self.users:
-            user.settle()
         seats = [user.standing() for user in self.users if user.online]
         up = [relay for relay in self.relays.values() if relay.up]
         held = sorted((len(relay.reservations) for relay in up), reverse=True)
