@@ -29,6 +29,8 @@ _MAY_STAY = 8
 """Descriptors that may be open behind a test and were not before: a module that was imported may keep some."""
 _STAY_S = 10.0
 _open_before = pytest.StashKey[int]()
+_TOGETHER = ("tests/unit/test_simulator.py",)
+"""Files whose tests look at the same results, which are slow to make."""
 _ALONE = ("tests/net/", "tests/interop/", "tests/packaging/", "tests/web/", "tests/unit/test_cli_")
 
 
@@ -84,7 +86,9 @@ class _Schedule(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "alone" if nodeid.startswith(_ALONE) else nodeid
+        if nodeid.startswith(_ALONE):
+            return "alone"
+        return nodeid.split("::", 1)[0] if nodeid.startswith(_TOGETHER) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

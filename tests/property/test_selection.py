@@ -232,6 +232,7 @@ def test_networks_are_those_of_the_internet_only() -> None:
     assert networks(("/ip4/9.8.7.6/tcp/1", "/ip6/2001:db8:1::1/tcp/1")) == {"9.8.0.0/16", "2001:db8::/32"}
 
 
+@pytest.mark.slow
 def test_a_client_that_knows_relays_connects_although_an_attacker_answers_every_look_up() -> None:
     """Eclipse: whatever is found is the attacker's, and fails. How many tries until somebody serves?"""
     own, now = after(Measured(), [Outcome.SERVED] * 24, NOW, 3600.0)
