@@ -88,6 +88,7 @@ class Books:
     __slots__ = (
         "_accounts",
         "_credit",
+        "_fades",
         "_graph",
         "_prefixes",
         "_promised",
@@ -108,6 +109,8 @@ class Books:
         self._unsigned: dict[bytes, int] = {}
         self._credit: dict[bytes, tuple[float, int]] = {}
         self._graph: Graph | None = None
+        self._fades = 1.0
+        """What remains of the graph's amounts since they were looked at."""
         self.quiet = should_accept_circuit(Asked(None, b"", 0), 0.0)
         """What everybody is answered who is asked for nothing."""
 
@@ -164,14 +167,20 @@ class Books:
         return credit
 
     def _receipts(self) -> Graph:
-        if self._graph is None:
-            self._graph = Graph()
-        graph = self._graph
+        graph = self._faded()
         for relay, n in self.debts.owed.get(self.account, {}).items():
             edge = graph.edge(self.account, relay)
             if edge is None or edge.capacity < n:
                 graph.set_edge(self.account, relay, n)
         return graph
+
+    def _faded(self) -> Graph:
+        if self._graph is None:
+            self._graph = Graph()
+        elif self._fades < 1:
+            self._graph.fade(self._fades)
+        self._fades = 1.0
+        return self._graph
 
     # --- counting ------------------------------------------------------------------------------
 
@@ -190,7 +199,7 @@ class Books:
                 used = min(n, known[1])
                 self._credit[account] = (known[0], known[1] - used)
                 if self._graph is not None:
-                    self._graph.take(self.account, account, used)
+                    self._faded().take(self.account, account, used)
                 n -= used
             if n:
                 self._accounts[account] = tier.take(self._accounts.get(account, FULL), n, now)
@@ -213,8 +222,7 @@ class Books:
 
     def tidy(self, now: float, share: float) -> None:
         """A day has passed: `share` of every receipt remains; those whose free tier is full again are forgotten."""
-        if self._graph is not None:
-            self._graph.fade(share)
+        self._fades *= share
         tier = self.terms.tier
         for kept in (self._accounts, self._prefixes):
             for key in [key for key, bucket in kept.items() if tier.used(bucket, now) <= 0]:
