@@ -163,7 +163,7 @@ def _load(path: Path) -> tuple[dict[str, Any], list[Row]]:
 
 
 def render(path: Path = LATEST) -> None:
-    """Puts the tables of a run into docs/benchmarks.md: bounded rows and further rows; or all, if other relays ran too."""
+    """Puts the tables of a run into docs/benchmarks.md: bounded and further rows, or all if other relays ran, too."""
     run, rows = _load(path)
     tables = {
         "figures": [row for row in rows if row.bound is not None],
