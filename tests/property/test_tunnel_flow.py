@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -229,6 +229,7 @@ def silence(patience: Patience, now: float) -> tuple[list[float], float]:
 
 
 @given(st.floats(0, 1e6), st.floats(0, 30))
+@example(0.0, 1 / 3)
 def test_what_is_sent_is_asked_for_each_second_and_given_up_after_three(now: float, quiet: float) -> None:
     patience = Patience(now)
     patience.heard(now, owed=False, progress=True)

@@ -87,14 +87,14 @@ class Patience:
             self._since = now - _ASK_S
             self._asked = now
             return Verdict.ASK
-        if now >= self._since + self._dead_s:
+        # A clock's rounding shall neither cost a second nor have it ask a last time at the very end.
+        if now >= self._since + 0.999 * self._dead_s:
             # Should it only have been slow, it gets more time, until something goes on.
             self._dead_s = min(_LONGEST_DEAD_S, 2 * self._dead_s)
             return Verdict.DEAD
         if now < max(self._asked, self._since) + _ASK_S:
             return Verdict.WAIT
         self._asked = now
-        # A clock's rounding shall not cost a second.
         if now >= self._since + 0.99 * _UNEASY_S and not self._uneasy:
             self._uneasy = True
             return Verdict.UNEASY
