@@ -28,7 +28,8 @@ def indicator(world: World, circuits: dict[str, float]) -> Indicator:
 def watch_sustaining(world: World) -> None:
     """Notes each day's verdict in the world's notes: `sustaining`, a list of (day, yes or no, spare, top half).
 
-    `sustaining_since_day` is the day on which it had said yes for a week, the first time.
+    `sustaining_since_day` is the day on which it had said yes for a week, the first time; `sustaining_missing` the last
+    day before that on which it said no, and why.
     """
     days: list[tuple[int, bool, float | None, int]] = []
     last: deque[tuple[int, int]] = deque(maxlen=STANDS_DAYS + 1)
@@ -44,8 +45,8 @@ def watch_sustaining(world: World) -> None:
         week = days[-STANDS_DAYS:]
         if "sustaining_since_day" not in world.notes and len(week) == STANDS_DAYS and all(yes for _, yes, *_ in week):
             world.notes["sustaining_since_day"] = days[-1][0]
-        if not found.self_sustaining:
-            world.notes["sustaining_missing"] = found.sentence
+        if not found.self_sustaining and "sustaining_since_day" not in world.notes:
+            world.notes["sustaining_missing"] = f"day {days[-1][0]}, {found.sentence}"
         world.engine.after(DAY_S, a_day)
 
     world.engine.after(DAY_S, a_day)

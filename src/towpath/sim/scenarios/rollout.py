@@ -91,6 +91,8 @@ def _judge(ran: Sequence[Ran]) -> Judged:
         )
     else:
         sentences.append(f"on day {since} the indicator had said for a week that no bootstrap relay is needed")
+        if "sustaining_missing" in notes:
+            sentences.append(f"the last time that it said no: {notes['sustaining_missing']}")
     last = [row for row in rows if row["day"] > OFF[1]]
     figures = [Figure("volunteers at the end", rows[-1]["volunteers"] if rows else 0, unit="relays up")]
     if last:
