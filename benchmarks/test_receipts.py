@@ -22,7 +22,7 @@ from benchmarks.generator import Generator
 from benchmarks.programs import Programs
 from benchmarks.relays import open_relay
 from benchmarks.results import Bound, Row
-from towpath._native.endpoint import Endpoint
+from towpath._native.endpoint import Endpoint, pack_remote
 from towpath._native.reactor import Reactor
 from towpath.credits import account
 from towpath.credits.billing import Billing
@@ -49,7 +49,9 @@ class _Stream:
     over = False
 
     def __init__(self) -> None:
-        self.session: Any = SimpleNamespace(peer_id=Identity.generate().peer_id)
+        self.session: Any = SimpleNamespace(
+            peer_id=Identity.generate().peer_id, remote=pack_remote("198.51.100.7", 4001)
+        )
         self.said = 0
 
     def send(self, framed: bytes) -> None:
