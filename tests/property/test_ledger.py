@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -244,10 +244,15 @@ def test_the_smallest_circuit_is_a_mebibyte() -> None:
 
 # --- weights ---------------------------------------------------------------------------------
 
+MANY_OF_ONE = [
+    Sending(bytes((n,)), n < 3) for n, circuits in enumerate((16, 17, 18, 250, 2, 3, 4, 5)) for _ in range(circuits)
+]
+
 SENDING = st.builds(Sending, st.binary(min_size=1, max_size=1), st.booleans())
 
 
 @given(st.lists(SENDING, min_size=1, max_size=200))
+@example(MANY_OF_ONE)
 def test_who_pays_comes_first_and_nobody_starves(sending: list[Sending]) -> None:
     given_out = weights(sending)
     of_head: defaultdict[Sending, float] = defaultdict(float)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.unit.nodes import ECHO, Meeting, address, client, meeting, relay, until
 from towpath import Node, Stream
-from towpath.credits.policy import Load
+from towpath.credits.free_tier import Tier
+from towpath.credits.gate import Gate
+from towpath.credits.policy import QUIET, Load
 from towpath.credits.receipts import Receipt, Signed, countersign, day_of, read_dual, sign
 from towpath.credits.statement import account_text
 from towpath.errors import RelayError, TowpathError
@@ -44,6 +49,33 @@ def only(node: Node) -> int | None:
     assert node._relay.relay is not None
     (circuit,) = node._relay.relay.circuits.values()
     return circuit.limit_data or None
+
+
+async def test_whatever_goes_wrong_with_one_circuit_the_load_is_looked_at_again() -> None:
+    looks, wrong = Counter[str](), asyncio.Event()
+
+    def load() -> Load:
+        looks["load"] += 1
+        return QUIET
+
+    def weigh(*_: float) -> None:
+        looks["circuit"] += 1
+        if looks["circuit"] == 2:
+            wrong.set()
+            raise ValueError("no weight")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    circuit: Any = SimpleNamespace(id=1, dialer_id=b"a", target_id=b"b", bytes_in=0, bytes_out=0, weigh=weigh)
+    relay: Any = SimpleNamespace(circuits={1: circuit}, connecting=0)
+    gate = Gate(Any, SimpleNamespace(relay=relay, peers={}), lambda: ("always", Tier()))  # type: ignore[arg-type]
+    gate.look_at_load = load
+    gate.follow(relay)
+    try:
+        await asyncio.wait_for(wrong.wait(), 30)
+        before = looks.copy()
+        await until(lambda: looks["load"] > before["load"] + 1 and looks["circuit"] > before["circuit"], 30)
+    finally:
+        gate.follow(None)
 
 
 async def test_a_quiet_relay_asks_for_nothing_and_tells_no_limit() -> None:

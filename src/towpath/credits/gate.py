@@ -289,17 +289,20 @@ class Gate:
             self._escrow.end(promise)
 
     def _tick(self) -> None:
+        # Whatever goes wrong with one circuit, the load is looked at again.
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         self._load = self.look_at_load()
         self._quota = self.look_at_quota() if self._load.quota >= LOADED else None
         relay = self._endpoint.relay
-        more = False
-        if relay is not None:
-            if self._terms()[0] == "never" or not (self.enforced or self._coming or self._escrow):
-                self._forget_all()
-            else:
-                self._forget_lost(relay.connecting)
-                more = self._look_at_some(relay.circuits)
-        self._timer = asyncio.get_running_loop().call_later(TICK_S / 8 if more else TICK_S, self._tick)
+        if relay is None:
+            return
+        if self._terms()[0] == "never" or not (self.enforced or self._coming or self._escrow):
+            self._forget_all()
+            return
+        self._forget_lost(relay.connecting)
+        if self._look_at_some(relay.circuits):
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(TICK_S / 8, self._tick)
 
     def _forget_all(self) -> None:
         for admitted in [*self._open.values(), *(one for waiting in self._coming.values() for one in waiting)]:
@@ -310,9 +313,10 @@ class Gate:
 
     def _forget_lost(self, connecting: int) -> None:
         # Of a CONNECT that fails nobody is told.
-        before = self._clock() - (TICK_S if connecting == 0 else _LOST_S)
+        now = self._clock()
         for key, waiting in list(self._coming.items()):
-            while waiting and waiting[0].at < before:
+            # Those of times to come are of a clock that was set back since.
+            while waiting and (connecting == 0 or not now - _LOST_S <= waiting[0].at <= now):
                 self._let_go(waiting.popleft())
             if not waiting:
                 del self._coming[key]
@@ -324,10 +328,11 @@ class Gate:
             self._seen = Counter()
             self._round = list(circuits.values())
         now = self._clock()
-        for circuit in self._round[-_AT_A_TIME:]:
+        looked_at = self._round[-_AT_A_TIME:]
+        del self._round[-_AT_A_TIME:]
+        for circuit in looked_at:
             if circuit.id in circuits:
                 self._look_at(circuit, now)
-        del self._round[-_AT_A_TIME:]
         return bool(self._round)
 
     def _look_at(self, circuit: Circuit, now: float) -> None:

@@ -40,7 +40,8 @@ def shares(counts: Mapping[Sending, int]) -> dict[Sending, float]:
     least, most = min(each.values(), default=LIGHT), max(each.values(), default=LIGHT)
     # Only ratios count, but what is dealt out in small pieces costs more.
     scale = min(LIGHT / least, MOST_WEIGHT / most) if least < LIGHT else 1.0
-    return {one: max(LEAST_WEIGHT, weight * scale) for one, weight in each.items()}
+    # Also where what was divided and multiplied again is a hair more than it was.
+    return {one: min(max(LEAST_WEIGHT, weight * scale), MOST_WEIGHT) for one, weight in each.items()}
 
 
 def weights(sending: Sequence[Sending]) -> list[float]:
