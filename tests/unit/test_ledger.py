@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from towpath.credits import earned
+from towpath.credits import earned, senders
 from towpath.credits.free_tier import Tier
 from towpath.credits.ledger import Ledger
 from towpath.credits.receipts import DAY_S, MIN_STEP, Receipt, Signed, countersign, day_of, read_dual, sign
@@ -218,6 +218,32 @@ async def test_accounts_invented_in_one_network_leave_others_room_for_their_rece
         first = Identity((0).to_bytes(32))
         await ledger.paid(first.public_key, receipt(2, MIB, TODAY, first), MIB, NOW, b"one")
         assert ledger.paid_ever(first.public_key) == MIB
+
+
+async def test_a_receipt_for_which_there_is_no_room_has_none_when_it_is_countersigned() -> None:
+    async with opened(None) as ledger:
+        ledger.countersigned(dual(receipt(1, 100)), NOW)
+        assert ledger.evidence(NOW) == []
+        assert ledger.paid_ever(PAYER.public_key) == 0
+        assert ledger.last_paid(PAYER.public_key, TODAY) is None
+
+
+async def test_accounts_invented_for_a_byte_each_push_out_one_another_and_not_who_sent_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(senders, "MAX_SENDERS", 40)
+    async with opened(None) as ledger:
+        ledger.carried(PAYER.public_key, NETWORK, 10 * MIB, NOW)
+        await ledger.paid(PAYER.public_key, receipt(1, 10 * MIB), 10 * MIB, NOW)
+        for n in range(200):
+            ledger.carried(n.to_bytes(32, "big"), NETWORK, 1, NOW + n)
+        assert len(ledger.senders.accounts()) == 40
+        assert list(ledger.senders.accounts())[1:] == [n.to_bytes(32, "big") for n in range(161, 200)]
+        assert ledger.paid_for(PAYER.public_key) == 10 * MIB
+        # With none that sent little it is the one that sent longest ago.
+        for n in range(200, 240):
+            ledger.carried(n.to_bytes(32, "big"), NETWORK, MIB, NOW + n)
+        assert list(ledger.senders.accounts()) == [n.to_bytes(32, "big") for n in range(200, 240)]
 
 
 async def test_a_free_tier_used_under_a_clock_years_ahead_refills_once_the_clock_is_right() -> None:

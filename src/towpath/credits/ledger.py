@@ -174,9 +174,9 @@ class Ledger:
         return self._store.written()
 
     def countersigned(self, signed: Signed, now: float) -> None:
-        """Keeps the countersigned form of a receipt that was paid to us: it may be shown to others."""
+        """Keeps the countersigned form of a receipt that was paid to us, if that is kept: it may be shown to others."""
         receipt = signed.receipt
-        if self._paid.take(signed, now) is not None:
+        if self._paid.get(receipt.payer, receipt.day) is not None and self._paid.take(signed, now) is not None:
             row = self._paid.get(receipt.payer, receipt.day)
             if row is not None:
                 self._store.keep("receipts_paid", (receipt.payer, receipt.day), tuple(row))

@@ -13,7 +13,9 @@ from towpath.credits.free_tier import FULL, Bucket, Tier
 __all__ = ["MAX_SENDERS", "Charge", "Sender", "Senders"]
 
 MAX_SENDERS: Final = 20_000
-"""Accounts, and as many networks, of which something is known; those that sent last."""
+"""Accounts, and as many networks, of which something is known; those that sent last, and more than a `LITTLE`."""
+LITTLE: Final = 1 << 20
+"""Bytes. Anybody can invent accounts that send a byte each: who sent more is forgotten last."""
 _WRONG_S: Final = 3600.0
 FORGOTTEN_S: Final = 90 * 86400
 """Who sent nothing for so long is forgotten, if its free tier is full again."""
@@ -60,6 +62,8 @@ class Senders:
     def __init__(self) -> None:
         self._accounts: dict[bytes, Sender] = {}
         self._networks: dict[bytes, Sender] = {}
+        self._light: dict[bool, dict[bytes, None]] = {True: {}, False: {}}
+        """Of accounts, and of networks, those that sent little, in the order in which they sent."""
 
     def __len__(self) -> int:
         return len(self._accounts) + len(self._networks)
@@ -79,7 +83,8 @@ class Senders:
     def load(self, who: bytes, row: tuple[int, int, int, float, float, int, int]) -> None:
         """Takes what `Sender.row` gave; in the order in which they sent."""
         credit, free, beyond, used, at, first_seen, last_seen = row
-        self._of(who)[who] = Sender(credit, free, beyond, Bucket(used, at), first_seen, last_seen)
+        self._of(who)[who] = sender = Sender(credit, free, beyond, Bucket(used, at), first_seen, last_seen)
+        self._weigh(who, sender)
 
     def free_left(self, who: bytes, tier: Tier, now: float) -> int:
         """What is left of the free tier of an account or network."""
@@ -107,8 +112,8 @@ class Senders:
             sender = of.pop(key, None)
             if sender is None:
                 if len(of) >= MAX_SENDERS:
-                    oldest = next(iter(of))
-                    del of[oldest]
+                    oldest = next(iter(self._light[_is_account(key)] or of))
+                    self._forget(oldest)
                     forgotten.append(oldest)
                 sender = Sender(0, 0, 0, FULL, now, now)
             of[key] = sender
@@ -118,6 +123,7 @@ class Senders:
             sender.last_seen = max(sender.last_seen, now)
             if rest:
                 sender.bucket = tier.take(sender.bucket, rest, now)
+            self._weigh(key, sender)
         return charge, forgotten
 
     def forget(self, tier: Tier, now: float) -> list[bytes]:
@@ -129,8 +135,22 @@ class Senders:
             if now - sender.last_seen > FORGOTTEN_S and tier.used(sender.bucket, now) == 0
         ]
         for who in gone:
-            del self._of(who)[who]
+            self._forget(who)
         return gone
 
+    def _weigh(self, who: bytes, sender: Sender) -> None:
+        light = self._light[_is_account(who)]
+        light.pop(who, None)
+        if sender.carried < LITTLE:
+            light[who] = None
+
+    def _forget(self, who: bytes) -> None:
+        del self._of(who)[who]
+        self._light[_is_account(who)].pop(who, None)
+
     def _of(self, who: bytes) -> dict[bytes, Sender]:
-        return self._accounts if len(who) == 32 else self._networks
+        return self._accounts if _is_account(who) else self._networks
+
+
+def _is_account(who: bytes) -> bool:
+    return len(who) == 32
