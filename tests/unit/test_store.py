@@ -101,6 +101,14 @@ async def test_what_the_file_would_refuse_is_refused_at_once_and_holds_up_nothin
         assert await store.rows("balance") == [(1, 2**63 - 1, -(2**63))]
 
 
+async def test_a_sentence_that_utf8_has_no_form_for_holds_up_nothing(path: Path) -> None:
+    async with opened(path) as store:
+        store.event("named", "A setting is \udcff")
+        store.keep("balance", (1,), (1, 1))
+        assert await store.written()
+        assert [event["sentence"] for event in await store.events(1)] == ["A setting is ?"]
+
+
 async def test_what_is_kept_in_one_turn_of_the_loop_is_written_all_or_none(path: Path) -> None:
     async with opened(path) as first:
         first.keep("balance", (1,), (1, 1))

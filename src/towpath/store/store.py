@@ -232,7 +232,9 @@ class Store:
 
     def event(self, kind: str, sentence: str, **facts: Any) -> None:
         """Keeps an event; the last 5,000 are kept. `facts` are JSON values."""
-        self._pending.events.append((self._clock(), kind, sentence, msgspec.json.encode(facts).decode()))
+        # What has no form in UTF-8 would hold up everything that is told beside it.
+        plain = sentence.encode("utf-8", "replace").decode()
+        self._pending.events.append((self._clock(), kind, plain, msgspec.json.encode(facts).decode()))
         self._soon()
 
     async def events(self, limit: int, after: int | None = None) -> list[dict[str, Any]]:
