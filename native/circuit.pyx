@@ -187,13 +187,14 @@ cdef class Side(Claimant):
 
     cdef void bill(self, Purse purse) noexcept:
         """Its sender's bytes are for this purse from now on; None: for nobody's."""
+        cdef bint waited = self.purse_short
         if self.purse is purse:
             return
         if self.purse is not None:
             self.purse.part(self)
         if purse is not None:
             purse.join(self)
-        if purse is None or tp_bytequeue_size(&self.unpaid):
+        if purse is None or waited or tp_bytequeue_size(&self.unpaid):
             self.resume()
 
     cdef void cut(self) noexcept:

@@ -11,7 +11,8 @@ from towpath._native.core cimport tp_bytequeue_size
 from towpath._native.reactor cimport Reactor
 
 cdef enum:
-    LEAST = 65536              # credit below this is not worth a window update, unless all that is wanted is less
+    LEAST = 65536              # with so much ahead nobody needs more, when little is left
+    BESIDE = 131072            # what one gets then: with LEAST still less than a stream begins with
 
 cdef uint64_t NEVER = 0xFFFFFFFFFFFFFFFFu
 
@@ -44,8 +45,12 @@ cdef class Purse:
 
     @property
     def short(self):
-        """Does any sender wait for a signature?"""
-        return bool(self.waiting)
+        """Is there a sender that can send nothing before a signature comes?"""
+        cdef Claimant c
+        for c in self.waiting:
+            if c.stream.recv_window == 0 or tp_bytequeue_size(&c.unpaid):
+                return True
+        return False
 
     cdef void join(self, Claimant c) noexcept:
         """A direction of a circuit whose sender's purse this is, from now on."""
@@ -69,26 +74,29 @@ cdef class Purse:
     cdef size_t carry(self, Claimant c, size_t n) noexcept:
         """How many of n bytes that came from its sender are carried; if not all, it is resumed after `allow`."""
         cdef uint64_t left = self.ceiling - min(self.carried, self.ceiling)
-        if n > left:
+        cdef bint short = n > left
+        if short:
             n = <size_t>left
             self._wait(c)
         self.carried += n
-        if self.carried >= self.ask_at:
+        if short or self.carried >= self.ask_at:
             self._ask()
         return n
 
     cdef uint32_t take(self, Claimant c, uint32_t want) noexcept:
-        """How much of the credit that a side wants it may get; 0: it waits, and is asked again after `allow`."""
+        """How much of the credit that a side wants it may get; 0: it has enough for now, or waits, and is asked again
+        when it has used that, or after `allow`."""
+        cdef int64_t ahead = c.stream.recv_window
         cdef int64_t left = <int64_t>self.ceiling - self.granted
-        if left < LEAST and self.carried <= self.signed and c.stream.recv_window < LEAST:
-            # All that is granted lies idle in other circuits; one that wants to go on shall.
-            left = LEAST
-        if left >= <int64_t>want:
-            return want
-        if left >= LEAST:
-            return <uint32_t>left
+        if left < LEAST:
+            # What else is granted may lie idle in other circuits: then this one goes on, and asks again behind that.
+            left = min(<int64_t>self.ceiling - <int64_t>self.carried - ahead, <int64_t>BESIDE)
+            if left > 0 and ahead >= LEAST:
+                return 0
+        if left > 0:
+            return <uint32_t>min(left, <int64_t>want)
         self._wait(c)
-        if self.carried > self.signed:
+        if ahead == 0 and self.carried > self.signed:
             self._ask()
         return 0
 

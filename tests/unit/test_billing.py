@@ -16,9 +16,11 @@ import pytest
 from tests.unit.billed import Clock, Payer, billed
 from tests.unit.nodes import until
 from towpath._native.session import Session
+from towpath.credits.bill import Bill
 from towpath.credits.decay import HALF_LIFE_S
 from towpath.credits.paying import Stub
 from towpath.credits.receipts import (
+    COUNTERSIGN_EVERY,
     DAY_S,
     MIN_STEP,
     Signed,
@@ -169,6 +171,8 @@ async def test_many_circuits_bring_a_sender_that_never_signs_no_further_than_one
             task.cancel()
         await asyncio.gather(*sending, return_exceptions=True)
         assert 0 < sum(bob.received for bob in bobs) <= 4 * MIB
+        # Nor is what waited in them carried for nobody at last.
+        assert MIB <= at.carried(alice.endpoint.peer_id) <= 4 * MIB
         assert MIB <= at.ledger.unsigned(alice.account, at.clock()) <= 4 * MIB
 
 
@@ -188,6 +192,74 @@ async def test_who_signs_after_all_is_billed_again() -> None:
         await alice.send(session, 5 * MIB, bob)
         await alice.paying.settle(30)
         assert 8 * MIB < at.signed(alice) < 10 * MIB
+
+
+@pytest.mark.slow
+async def test_a_payer_with_many_idle_circuits_signs_whole_steps_on_one_stream() -> None:
+    async with billed() as at:
+        alice, bobs = await at.client(), [await (await at.client()).reserve() for _ in range(20)]
+        sessions = [await alice.call(bob) for bob in bobs]
+        await alice.shown()
+        (stub,) = alice.paying._stubs
+        await alice.send(sessions[0], 12 * MIB, bobs[0])
+        await until(lambda: at.signed(alice) >= 10 * MIB, 30)
+        assert not stub.stream.over
+        assert at.billing.account_of(alice.endpoint.peer_id) == alice.account
+
+
+async def test_a_payer_is_asked_although_it_knows_nothing_of_what_it_was_asked_for_before() -> None:
+    async with billed(patience_s=3600) as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        await alice.reserve()
+        bill = at.billing._bills[alice.account]
+        bill.debt = 100 * MIB
+        at.billing._ask(alice.account)
+        assert bill.asked == 100 * MIB
+        await alice.send(await alice.call(bob), 5 * MIB, bob)
+        await until(lambda: at.signed(alice) >= 4 * MIB, 30)
+        await alice.paying.settle(30)
+        assert at.signed(alice) == at.carried(alice.endpoint.peer_id)
+
+
+async def test_who_leaves_while_nothing_is_relayed_has_nothing_to_sign_for_when_it_is_again() -> None:
+    shows = [True]
+    async with billed() as at:
+        alice, bob = await at.client(show=lambda: shows[0]), await (await at.client()).reserve()
+        await alice.reserve()
+        at.billing.follow(None)
+        shows[0] = False
+        for stub in list(alice.paying._stubs):
+            stub.stream.end("the owner shows no account any more")
+        await until(lambda: at.billing.shown_by(alice.endpoint.peer_id) is None, 30)
+        at.billing.follow(at.relay)
+        session = await alice.call(bob)
+        await alice.send(session, 6 * MIB, bob)
+        assert at.carried(alice.endpoint.peer_id) > 6 * MIB
+        assert at.ledger.unsigned(alice.account, at.clock()) == 0
+
+
+async def test_a_rider_owes_nothing_for_what_it_rode_when_its_stream_ends() -> None:
+    async with billed() as at:
+        told: dict[bytes | None, int] = {}
+        counted = at.ledger.carried
+
+        def carried(payer: bytes | None, prefix: bytes, n: int, now: float) -> None:
+            told[payer] = told.get(payer, 0) + n
+            counted(payer, prefix, n, now)
+
+        at.ledger.carried = carried  # type: ignore[method-assign]
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        session = await alice.call(bob)
+        await alice.shown()
+        at.billing._rides(at.billing._bills[alice.account])
+        before = told.get(alice.account, 0)
+        await alice.send(session, MIB // 2, bob)
+        for stub in list(alice.paying._stubs):
+            stub.stream.end("it goes")
+        await until(lambda: at.billing.shown_by(alice.endpoint.peer_id) is None, 30)
+        assert told.get(alice.account, 0) == before
+        session.close()
+        await until(lambda: told.get(None, 0) >= MIB // 2, 30)
 
 
 async def refusing(*_: object) -> bool:
@@ -309,6 +381,43 @@ async def test_a_relay_that_forgot_a_receipt_gets_it_again(tmp_path: Path) -> No
         assert at.signed(alice) == 0
         await alice.reserve()
         await until(lambda: at.signed(alice) == paid == alice.spent, 30)
+
+
+@pytest.mark.slow
+async def test_what_is_not_on_the_disk_yet_is_not_countersigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with billed() as at:
+        alice, bob = await at.client(), await (await at.client()).reserve()
+        paid, looks = at.ledger.paid, at.billing._look_at
+        waiting: list[asyncio.Future[bool]] = []
+        looked = Counter[bytes]()
+
+        def slowly(payer: bytes, signed: Signed, n: int, now: float, network: bytes = b"") -> asyncio.Future[bool]:
+            done = paid(payer, signed, n, now, network)
+            if payer != alice.account:
+                return done
+            waiting.append(asyncio.get_running_loop().create_future())
+            return waiting[-1]
+
+        def look_at(account: bytes, bill: Bill, now: float, wall: float) -> None:
+            looks(account, bill, now, wall)
+            looked[account] += 1
+
+        monkeypatch.setattr(at.ledger, "paid", slowly)
+        monkeypatch.setattr(at.billing, "_look_at", look_at)
+        session = await alice.call(bob)
+        for number in range(COUNTERSIGN_EVERY + 1):
+            await alice.send(session, MIB, bob)
+            await until(functools.partial(lambda n: len(waiting) > n, number), 30)
+        before = looked[alice.account]
+        await until(lambda: looked[alice.account] > before + 1, 30)
+        alice.paying.leave(next(iter(alice.paying._stubs)))
+        purse = at.billing._bills[alice.account].purse
+        await until(lambda: purse.carried == purse.signed, 30)
+        assert alice.ledger.owed_duals() == []
+        for number, one in enumerate(waiting):
+            one.set_result(number > 0)
+        await until(alice.ledger.owed_duals, 30)
+        await until(lambda: alice.ledger.ours(day_of(at.clock()))[0].receipt.cum_bytes == at.signed(alice), 30)
 
 
 async def test_a_day_ends_with_a_countersigned_receipt_and_the_next_begins_at_nothing() -> None:

@@ -72,6 +72,10 @@ class Bill:
         """Bytes of the receipt that was asked for and has not come; 0: none was."""
         self.asked_at = 0.0
         self.asked_day = 0
+        self.writing = 0
+        """Receipts that are on their way to the disk."""
+        self.safe = True
+        """Did the disk take the last one that came there? What might be forgotten in a crash is not countersigned."""
         self.rider = False
         """It did not sign in time: until it does, it pays for nothing and nothing is held back from it."""
         self._faded_at = now
@@ -125,7 +129,9 @@ class Bill:
 
     def to_countersign(self, today: int, *, at_once: bool = False) -> list[Signed]:
         """The receipts that want our signature now: each eighth, and the last of a day, or of a client that leaves."""
-        wanted = []
+        wanted: list[Signed] = []
+        if self.writing or not self.safe:
+            return wanted
         for number, day in self._days.items():
             behind = day.taken - day.countersigned
             if day.newest is not None and behind and (at_once or number < today or behind >= COUNTERSIGN_EVERY):

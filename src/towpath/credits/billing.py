@@ -152,6 +152,9 @@ class Billing:
             for circuit in list(self._relay.circuits.values()):
                 self._count(circuit)
             self._relay.circuit_billed = None
+            # Who goes while nothing is relayed would come back to a purse that nobody signs for.
+            for tab in self._tabs.values():
+                self._relay.bill(tab.peer_id, None)
         self._relay = relay
         self._round.clear()
         if relay is None:
@@ -238,7 +241,8 @@ class Billing:
         if self._tabs.get(tab.peer_id) is tab:
             del self._tabs[tab.peer_id]
             if self._relay is not None:
-                for circuit in self._relay.circuits_of(tab.peer_id) if tab.bill is not None else ():
+                pays = tab.bill is not None and not tab.bill.rider
+                for circuit in self._relay.circuits_of(tab.peer_id) if pays else ():
                     self._count(circuit, tab)
                 self._relay.bill(tab.peer_id, None)
         bill = tab.bill
@@ -309,10 +313,11 @@ class Billing:
 
     def _ask(self, account: bytes) -> None:
         bill = self._bills.get(account)
-        if bill is None or bill.asked:
+        if bill is None:
             return
         owed = bill.owed()
-        if owed <= 0:
+        # What was asked for before may have no answer: a payer that was killed knows nothing of its debt.
+        if owed <= bill.asked:
             return
         bill.asked = owed
         bill.asked_at = time.monotonic()
@@ -340,22 +345,24 @@ class Billing:
                 tab.stream.may_say_more(1)
             self._no_rider(bill)
             safe = self._books.paid(bill.account, signed, min(covered, believable), now, tab.network)
+            bill.writing += 1
             self._safe.add(safe)
-            safe.add_done_callback(lambda done: self._is_safe(tab, done))
+            safe.add_done_callback(lambda done: self._is_safe(tab, bill, done))
         elif tab.settling:
             self._finish(tab)
 
-    def _is_safe(self, tab: Tab, done: asyncio.Future[bool]) -> None:
+    def _is_safe(self, tab: Tab, bill: Bill, done: asyncio.Future[bool]) -> None:
         self._safe.discard(done)
-        # What we might forget in a crash we do not countersign.
-        if done.cancelled() or not done.result() or tab.bill is None:
+        bill.writing -= 1
+        bill.safe = not done.cancelled() and done.result()
+        if not bill.safe or tab.bill is None:
             return
-        bill = tab.bill
         for signed in bill.to_countersign(day_of(self._clock())):
             self._do_if(tab, signed)
-        if tab.settling:
-            # What it was asked for before it wanted to leave may have been less.
-            self._settle(tab)
+        for one in list(self._of_bill[bill.account]):
+            if one.settling and one.bill is bill:
+                # What it was asked for before it wanted to leave may have been less.
+                self._settle(one)
 
     def _do_if(self, tab: Tab, signed: Signed) -> None:
         self._turns.do(lambda: self._countersign(tab, signed))
@@ -370,10 +377,10 @@ class Billing:
         if bill is None:
             raise ControlProtocolError("nothing is to be settled")
         tab.settling = True
-        if bill.purse.carried <= bill.purse.signed:
-            self._finish(tab)
-        elif not bill.asked:
+        if bill.purse.carried > bill.purse.signed:
             self._ask(bill.account)
+        elif not bill.writing:
+            self._finish(tab)
 
     def _finish(self, tab: Tab) -> None:
         # Behind what is countersigned in the turns to come.
@@ -425,7 +432,8 @@ class Billing:
             elif late > 3 * self._patience_s:
                 # It may have been lost with a connection, or the client counted less then.
                 bill.asked = 0
-                self._ask(account)
+                if counted > bill.purse.signed:
+                    self._ask(account)
         for signed in bill.to_countersign(day_of(wall)):
             self._do_if(self._of_bill[account][-1], signed)
         if now - since > QUIET_S and counted > bill.purse.signed:
@@ -441,10 +449,11 @@ class Billing:
             mine = self._relay.circuits_of(tab.peer_id)
             for circuit in mine:
                 self._count(circuit, tab)
-            self._relay.bill(tab.peer_id, None)
             if not self.may_ride(tab.peer_id, bill.account):
+                # With what waits in them for a signature.
                 for circuit in mine:
                     circuit.close()
+            self._relay.bill(tab.peer_id, None)
 
     def _no_rider(self, bill: Bill) -> None:
         if not bill.rider:

@@ -175,6 +175,41 @@ def test_idle_circuits_do_not_keep_one_from_going_on(billed: Billed) -> None:
     assert all(circuit.near.credit for circuit in idle)
 
 
+def test_beside_idle_circuits_one_sends_a_whole_step_before_a_signature_is_asked_for(billed: Billed) -> None:
+    billed.purse.allow(0, MIB, 4 * MIB)
+    billed.bill(billed.purse)
+    idle = [billed.join() for _ in range(20)]
+    busy = billed.join()
+    granted = sum(circuit.near.credit for circuit in idle)
+    assert granted > 4 * MIB
+    for signed in range(0, 20 * MIB, MIB):
+        assert billed.pour(busy, MIB - 1) == MIB - 1
+        assert billed.asked == signed // MIB
+        assert billed.pour(busy, 1) == 1
+        assert billed.asked == 1 + signed // MIB
+        billed.purse.allow(signed + MIB, signed + 2 * MIB, signed + 5 * MIB)
+    # What was granted beside them is less than it began with.
+    assert busy.near.credit < 256 * KIB
+    assert granted == sum(circuit.near.credit for circuit in idle)
+    assert not billed.purse.short
+
+
+def test_who_waits_goes_on_when_it_is_billed_to_a_purse_that_bears_more(billed: Billed) -> None:
+    billed.purse.allow(0, MIB, MIB)
+    billed.bill(billed.purse)
+    circuit = billed.join()
+    billed.pour(circuit)
+    assert circuit.near.credit == 0
+    assert billed.purse.short
+    other = Purse(billed.world.reactor, list)
+    other.allow(0, MIB, 4 * MIB)
+    billed.bill(other)
+    settle(billed.dialer)
+    assert billed.pour(circuit) == 4 * MIB == other.carried
+    assert billed.purse.carried == MIB
+    assert not billed.purse.short
+
+
 def test_what_an_ended_circuit_was_granted_and_did_not_send_is_free_again(billed: Billed) -> None:
     billed.purse.allow(0, 8 * MIB, 2 * MIB)
     billed.bill(billed.purse)
