@@ -28,7 +28,7 @@ LARGE = (
     "newcomers too",
 )
 """What only networks show that are larger than these."""
-SMALL = {"rollout": 24, "churn": 30, "flash-crowd": 300, "capacity": 40, "day": 150}
+SMALL = {"rollout": 40, "churn": 30, "flash-crowd": 300, "capacity": 40, "day": 150}
 
 
 def world_of(users: int, volunteers: int, days: float, seed: int = 1, **model: object) -> World:

@@ -44,7 +44,10 @@ class Tier(NamedTuple):
         """What is used of a bucket now. A clock that goes back neither fills nor empties it."""
         if self.size is None or self.refill is None:
             return 0.0
-        return min(max(0.0, bucket.used - self.refill * max(0.0, now - bucket.at)), float(self.size))
+        used, at = bucket
+        if now > at:
+            used -= self.refill * (now - at)
+        return min(used, float(self.size)) if used > 0 else 0.0
 
     def left(self, bucket: Bucket, now: float) -> int:
         """Bytes that are left of it now: UNLIMITED, or 0 … size."""

@@ -120,6 +120,8 @@ def plan(facts: AdvertFacts, said: Advertisement | None, now: float, jitter: flo
         return Plan(Do.PUBLISH, LOOK_S)
     at = said.last_seen + 1  # it was not later than that
     due = at + REFRESH_S * (1.0 - 0.2 * jitter)
+    if due <= now:
+        return Plan(Do.PUBLISH, LOOK_S)
     if said.withdrawn or _but_for_load(said) != facts.but_for_load():
         due = min(due, at + CHANGE_S)
     elif said.load != facts.load:

@@ -62,14 +62,16 @@ class ProviderStore:
         if not 1 <= len(key) <= _MAX_KEY or not 1 <= len(peer_id) <= _MAX_PEER_ID:
             return False
         kept = self._of(key)
-        kept.pop(peer_id, None)
+        former = kept.pop(peer_id, None)
         self._forget(kept, now)
-        same = [other for other, entry in kept.items() if entry.prefix == prefix]
-        for other in same[: max(0, len(same) - PER_PREFIX + 1)]:
-            del kept[other]
-        while len(kept) >= PER_KEY:
-            kept.popitem(last=False)
-        places = tuple(addr for addr in addrs[:_MAX_ADDRESSES] if 1 <= len(addr) <= _MAX_ADDRESS)
+        if former is None or former.prefix != prefix:
+            # Who had a place keeps it: only a newcomer to its prefix can make it too many.
+            same = [other for other, entry in kept.items() if entry.prefix == prefix]
+            for other in same[: max(0, len(same) - PER_PREFIX + 1)]:
+                del kept[other]
+            while len(kept) >= PER_KEY:
+                kept.popitem(last=False)
+        places = tuple([addr for addr in addrs[:_MAX_ADDRESSES] if 1 <= len(addr) <= _MAX_ADDRESS])
         kept[peer_id] = _Kept(Provider(peer_id, places), prefix, now)
         return True
 

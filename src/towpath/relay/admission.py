@@ -82,6 +82,7 @@ class Admission:
         self._settings = settings
         self._allow = PeerList(settings.allow)
         self._deny = PeerList(settings.deny)
+        self._open = not self._allow and not self._deny
         limit_s = 0 if settings.circuit_duration is None else max(1, round(settings.circuit_duration))
         limit_data = settings.circuit_data or 0
         self._limit_s = limit_s
@@ -92,6 +93,8 @@ class Admission:
         self._denied = Verdict(PERMISSION_DENIED)
 
     def _permits(self, peer_id: bytes, remote: bytes) -> bool:
+        if self._open:
+            return True
         if self._deny and self._deny.contains(peer_id, remote):
             return False
         return not self._allow or self._allow.contains(peer_id, remote)

@@ -161,17 +161,22 @@ class Quota:
 
     def rows(self, clock: Clock | None = None) -> list[dict[str, Any]]:
         """For each period {period, limit (None: unlimited), used, resets_at (Unix time)}, at `clock` if it is given."""
+        names = ("period", "limit", "used", "resets_at")
+        return [dict(zip(names, row, strict=True)) for row in self.told(clock)]
+
+    def told(self, clock: Clock | None = None) -> list[tuple[str, int | None, int, float]]:
+        """The same, each as a tuple."""
         if clock is not None:
             self.advance(clock)
-        return [
-            {
-                "period": name,
-                "limit": self._limit(name),
-                "used": self._used(name),
-                "resets_at": self._clock.wall_s + self._periods[name].ends - self._time,
-            }
-            for name in PERIODS
-        ]
+        of_now = self._clock.wall_s - self._time
+        received, sent = self._total
+        told = []
+        for name, period in self._periods.items():
+            limit = self._limits[name]
+            base = period.base
+            used = max(received - base[0], sent - base[1])
+            told.append((name, None if limit is None else int(limit * period.share), used, of_now + period.ends))
+        return told
 
     def set_limits(self, limits: Mapping[str, int | None]) -> None:
         """Other limits from now on; what was used stays used."""

@@ -17,9 +17,9 @@ __all__ = ["Books", "Debts", "Terms", "Who"]
 
 _FRESH_S: Final = 600.0
 """How long a computed credit is used again before receipts are looked at anew; what is used is taken off at once."""
-
-
 _CHOSEN_S: Final = 3600.0
+_FADED: Final = 0.95
+"""What a relay's graph used up is let fade when at most so much of it remains."""
 
 
 class Terms(NamedTuple):
@@ -41,10 +41,12 @@ class Debts:
     """Every receipt there is: bytes that accounts had relayed by each other. Who knows of one is the reader's care."""
 
     def __init__(self) -> None:
-        self.owed: dict[bytes, dict[bytes, int]] = {}
-        """By payer, by the account of the relay."""
-        self.earned: dict[bytes, dict[bytes, int]] = {}
+        self.owed: dict[bytes, dict[bytes, float]] = {}
+        """By payer, by the account of the relay; in bytes of the beginning, see `worth`."""
+        self.earned: dict[bytes, dict[bytes, float]] = {}
         """The same, by the account of the relay first."""
+        self.worth = 1.0
+        """What remains of a byte of the beginning."""
         self.given: dict[bytes, int] = {}
         """Bytes that every relay owes accounts without a receipt: `credits.virtual`."""
         self.own = 0
@@ -56,30 +58,30 @@ class Debts:
         if payer == relay:
             self.own += n
         elif n > 0:
-            row = self.owed.setdefault(payer, {})
-            row[relay] = row.get(relay, 0) + n
-            row = self.earned.setdefault(relay, {})
-            row[payer] = row.get(payer, 0) + n
+            then = n / self.worth
+            for rows, of, other in ((self.owed, payer, relay), (self.earned, relay, payer)):
+                row = rows.get(of)
+                if row is None:
+                    rows[of] = {other: then}
+                else:
+                    row[other] = row.get(other, 0.0) + then
 
     def fade(self, share: float) -> None:
         """Time passes: so much of every amount remains."""
-        for rows in (self.owed, self.earned):
-            for row in rows.values():
-                for other, n in row.items():
-                    row[other] = int(n * share)
+        self.worth *= share
 
     def brought_by(self, account: bytes, now: float) -> list[tuple[bytes, int]]:
         """The evidence that an account brings: its largest receipts, as many as may be brought, chosen once an hour."""
-        row = self.earned.get(account)
+        row, worth = self.earned.get(account), self.worth
         if row is None:
             return []
         if len(row) <= MAX_EVIDENCE:
-            return list(row.items())
+            return [(payer, int(n * worth)) for payer, n in row.items()]
         chosen = self._chosen.get(account)
         if chosen is None or now - chosen[0] >= _CHOSEN_S:
             largest = sorted(row, key=row.__getitem__, reverse=True)[:MAX_EVIDENCE]
             chosen = self._chosen[account] = (now, largest)
-        return [(payer, row[payer]) for payer in chosen[1]]
+        return [(payer, int(row[payer] * worth)) for payer in chosen[1]]
 
 
 class Books:
@@ -92,6 +94,7 @@ class Books:
         "_graph",
         "_prefixes",
         "_promised",
+        "_read_at",
         "_unsigned",
         "account",
         "debts",
@@ -110,7 +113,9 @@ class Books:
         self._credit: dict[bytes, tuple[float, int]] = {}
         self._graph: Graph | None = None
         self._fades = 1.0
-        """What remains of the graph's amounts since they were looked at."""
+        """What remains of the graph's amounts since they faded."""
+        self._read_at = float("-inf")
+        """When what its account owes was looked at."""
         self.quiet = should_accept_circuit(Asked(None, b"", 0), 0.0)
         """What everybody is answered who is asked for nothing."""
 
@@ -157,7 +162,7 @@ class Books:
             # Who never relayed for anybody has nothing to bring.
             self._credit[account] = (now, 0)
             return 0
-        graph = self._receipts()
+        graph = self._receipts(now)
         for payer, n in self.debts.brought_by(account, now):
             graph.set_edge(payer, account, n)
         if given is not None and account != self.account and graph.edge(self.account, account) is None:
@@ -166,20 +171,23 @@ class Books:
         self._credit[account] = (now, credit)
         return credit
 
-    def _receipts(self) -> Graph:
+    def _receipts(self, now: float) -> Graph:
         graph = self._faded()
-        for relay, n in self.debts.owed.get(self.account, {}).items():
-            edge = graph.edge(self.account, relay)
-            if edge is None or edge.capacity < n:
-                graph.set_edge(self.account, relay, n)
+        if now - self._read_at >= _FRESH_S:
+            self._read_at, worth = now, self.debts.worth
+            for relay, of_beginning in self.debts.owed.get(self.account, {}).items():
+                n = int(of_beginning * worth)
+                edge = graph.edge(self.account, relay)
+                if edge is None or edge.capacity < n:
+                    graph.set_edge(self.account, relay, n)
         return graph
 
     def _faded(self) -> Graph:
         if self._graph is None:
             self._graph = Graph()
-        elif self._fades < 1:
+        if self._fades <= _FADED:
             self._graph.fade(self._fades)
-        self._fades = 1.0
+            self._fades = 1.0
         return self._graph
 
     # --- counting ------------------------------------------------------------------------------

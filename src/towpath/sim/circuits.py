@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from towpath.client.choice import Seat
 from towpath.discovery.candidates import Outcome
 from towpath.sim.pipe import Accepted, Flow
 from towpath.sim.racing import Attempt, race
@@ -70,15 +69,12 @@ class Circuits:
 
     def _way(self, src: User, dst: User) -> tuple[Relay, Accepted, float] | None:
         world = self.world
-        volunteers: list[Relay] = []
-        bootstrap: list[Relay] = []
         dst.settle()
-        seat: Seat
-        for seat in dst.ranked():
-            relay = world.relays[seat.offer.relay_id]
-            (bootstrap if relay.bootstrap else volunteers).append(relay)
+        volunteers, bootstrap = dst.ways()
+        seats = src.seats
         if len(volunteers) > 1:
-            volunteers.sort(key=lambda relay: relay.id in src.seats)
+            volunteers = sorted(volunteers, key=lambda relay: relay.id in seats)
+        tiers = [tier for tier in (volunteers, bootstrap) if tier]
         answers: dict[bytes, Accepted] = {}
 
         def attempt(relay: Relay) -> Attempt:
@@ -86,12 +82,12 @@ class Circuits:
 
         def least(relay: Relay) -> float:
             there, rtt = world.rtt(dst, relay), world.rtt(src, relay)
-            return 3 * there + (3 if relay.id in src.seats else 6) * rtt
+            return 3 * there + (3 if relay.id in seats else 6) * rtt
 
-        outcome = race((volunteers, bootstrap), attempt, least)
+        outcome = race(tiers, attempt, least)
         if outcome.winner is not None:
             tier, place = outcome.winner
-            relay = (volunteers, bootstrap)[tier][place]
+            relay = tiers[tier][place]
             if relay.id in src.known:
                 src.note(relay.id, Outcome.SERVED, world.rtt(src, relay) * 1e3)
             return relay, answers[relay.id], _RECORD_S + outcome.seconds

@@ -50,14 +50,15 @@ class Engine:
         `watch(now, events)` is called every few thousand events.
         """
         heap, pop = self._heap, heapq.heappop
-        while heap and heap[0][0] <= until:
-            if self.stopped:
-                return False
+        look_at = self.events + _LOOK
+        while heap and heap[0][0] <= until and not self.stopped:
             self.now, _, do, args = pop(heap)
             self.events += 1
             do(*args)
-            if watch is not None and not self.events % _LOOK:
-                watch(self.now, self.events)
+            if self.events == look_at:
+                look_at += _LOOK
+                if watch is not None:
+                    watch(self.now, self.events)
         if self.stopped:
             return False
         self.now = max(self.now, until)

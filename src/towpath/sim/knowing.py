@@ -82,10 +82,10 @@ def offered(known: Iterable[Known], now: float, rng: random.Random) -> list[Offe
         if one.rests_until > now:
             resting.append(one)
         else:
-            able.append((one.standing, one))
+            able.append((one._standing or one.standing, one))
     if not able:
         able = [(one.standing, one) for one in resting if asked_all_the_same(one.own, now)]
         resting = [one for one in resting if not asked_all_the_same(one.own, now)]
-    offers = [one.offer for one, _ in arranged(able, rng)]
+    offers = [one._offer or one.offer for one, _ in arranged(able, rng)]
     # A bootstrap relay that failed is among them: there may be no other.
     return [*offers, *(one.offer for one in resting if one.bootstrap)]

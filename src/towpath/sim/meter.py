@@ -1,7 +1,8 @@
 """How much of its quota a simulated relay has used: the node's own quota, looked at when something may follow from it.
 
-Bytes are counted as they are carried and charged when another part of a limit is used or a period ends, which is when
-whatever decides (a loaded relay, one that admits nobody new, one that has nothing left) can become different.
+Bytes are counted as they are carried, for the period in which they were, and charged when somebody asks and another
+part of a limit is used or a period has ended. What happens unasked (it admits nobody new, it has nothing left) is told
+ahead.
 """
 
 from __future__ import annotations
@@ -31,7 +32,18 @@ _NEVER: Final = float("inf")
 class Meter:
     """Of one relay, from when `begin` was; times are Unix seconds."""
 
-    __slots__ = ("_at", "_begin", "_quota", "_resets_at", "_uncharged", "_weigh_at", "stopped", "used")
+    __slots__ = (
+        "_at",
+        "_begin",
+        "_ends_at",
+        "_quota",
+        "_resets_at",
+        "_tell_at",
+        "_uncharged",
+        "_weigh_at",
+        "stopped",
+        "used",
+    )
 
     def __init__(self, settings: RelaySettings, begin: float, now: float) -> None:
         per = (settings.max_bandwidth_per_hour, settings.max_bandwidth_per_day, settings.max_bandwidth_per_month)
@@ -45,21 +57,39 @@ class Meter:
         self._uncharged = 0.0
         self._at = now
         self._weigh_at = 0.0
-        self._resets_at = now if self._quota is not None else _NEVER
+        self._tell_at = 0.0 if self._quota is not None else _NEVER
+        self._resets_at = self._ends_at = now if self._quota is not None else _NEVER
 
-    def count(self, n: float) -> None:
-        """So many bytes were carried."""
-        self._uncharged += n
+    def count(self, n: float, now: float = 0.0, seconds: float = 0.0) -> None:
+        """So many bytes were carried, evenly in these seconds before now."""
+        if now < self._resets_at or not n:
+            self._uncharged += n
+            return
+        begun, rate = now - seconds, n / seconds if seconds else 0.0
+        if self._resets_at <= begun:
+            self.look(begun)
+        while self._resets_at <= now:
+            ends = self._resets_at
+            self._uncharged += rate * (ends - begun)
+            n -= rate * (ends - begun)
+            begun = ends
+            self.look(ends)
+        self._uncharged += max(0.0, n)
+
+    @property
+    def ahead(self) -> float:
+        """So many bytes more may be carried before anything happens unasked."""
+        return self._tell_at - self._uncharged
 
     def due(self, now: float) -> bool:
         """Is it time to look?"""
-        return now >= self._resets_at or (self._uncharged >= self._weigh_at and self._quota is not None)
+        return now >= self._ends_at or (self._uncharged >= self._weigh_at and self._quota is not None)
 
     def due_at(self, now: float, rate: float) -> float:
-        """When that will be, at so many bytes per second; inf: never."""
+        """When something happens unasked, at so many bytes per second; inf: never. Then it is to be looked at."""
         if self._quota is None or rate <= 0:
             return _NEVER
-        return min(self._resets_at, now + max(0.0, self._weigh_at - self._uncharged) / rate) + 1e-6
+        return now + max(0.0, self._tell_at - self._uncharged) / rate + 1e-6
 
     def look(self, now: float) -> None:
         """Charges what was carried, and looks how much of each limit is used."""
@@ -73,22 +103,31 @@ class Meter:
             before = max(self._at, min(now, self._resets_at - 2 * _MOMENT_S))
             quota.charge(whole, whole, self._clock(before))
         self._at = now
-        left = weigh_at = resets_at = _NEVER
+        left = weigh_at = tell_at = resets_at = ends_at = _NEVER
         most = 0.0
-        for row in quota.rows(self._clock(now)):
-            limit, used = row["limit"], row["used"]
+        for _, limit, used, resets in quota.told(self._clock(now)):
             if limit:
                 most = max(most, used / limit)
                 left = min(left, limit - used)
                 weigh_at = min(weigh_at, (used * _STEPS // limit + 1) * limit / _STEPS - used + 1)
-            resets_at = min(resets_at, row["resets_at"])
+                low = limit * (1 - LOW) - used + 1
+                if low > 0:
+                    tell_at = min(tell_at, low)
+                if used * _STEPS >= limit:
+                    # Of less it is all the same to which period it belongs.
+                    ends_at = min(ends_at, resets)
+            resets_at = min(resets_at, resets)
         self.used, self.stopped = most, left <= _SPENT
-        self._weigh_at, self._resets_at = min(weigh_at, left - _SPENT / 2), resets_at + _MOMENT_S
+        spent = left - _SPENT / 2
+        self._weigh_at, self._tell_at = min(weigh_at, spent), min(tell_at, spent)
+        self._resets_at, self._ends_at = resets_at + _MOMENT_S, ends_at + _MOMENT_S
 
     @property
     def share(self) -> float:
         """How much of the scarcest limit is used, with what was counted since it was looked at."""
-        return max(((row["used"] + self._uncharged) / row["limit"] for row in self.rows if row["limit"]), default=0.0)
+        if self._quota is None:
+            return 0.0
+        return max(((used + self._uncharged) / limit for _, limit, used, _ in self._quota.told() if limit), default=0.0)
 
     @property
     def low(self) -> bool:
@@ -103,7 +142,7 @@ class Meter:
         spent = quota.exhausted_for()
         if spent is not None:
             return (Cause(Kind.QUOTA, "the budget is used up", now + spent),), None
-        ends = [row["resets_at"] for row in quota.rows() if row["limit"] and row["used"] > row["limit"] * (1 - LOW)]
+        ends = [resets for _, limit, used, resets in quota.told() if limit and used > limit * (1 - LOW)]
         if not ends:
             return (), None
         return (), Cause(Kind.QUOTA, "less than a tenth of the budget is left", min(ends))

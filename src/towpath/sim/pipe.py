@@ -44,6 +44,7 @@ class Flow:
         "promised",
         "rate",
         "relay",
+        "size",
         "src",
         "total",
         "turn",
@@ -66,6 +67,8 @@ class Flow:
         """Bytes for which another circuit is needed, as this one has a limit."""
         if limit is not None:
             self.left, self.later, self.promised = float(min(n, limit)), max(0, n - limit), limit
+        self.size = self.left
+        """Bytes that it may carry in all."""
         self.done = 0.0
         self.paid = 0
         """Whole bytes of `done` that were counted."""
@@ -127,7 +130,7 @@ class Pipe:
     Whoever adds or removes one calls `elapse` before and `share` after that.
     """
 
-    __slots__ = ("asked", "at", "flows", "full", "in_use", "rate", "stopped")
+    __slots__ = ("asked", "at", "flows", "full", "in_use", "rate", "size", "stopped", "weighed")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
@@ -138,8 +141,12 @@ class Pipe:
         """Bytes per second that its circuits would take,"""
         self.in_use = 0.0
         """and those that they have."""
+        self.size = 0.0
+        """Bytes that they may carry in all, what they have carried included."""
         self.full = False
         """Do they want more than there is?"""
+        self.weighed = False
+        """Do those that want more than there is have the weights of those who pay for them?"""
         self.stopped = False
         """Nothing moves at all: there is nothing left of a quota."""
 
@@ -147,11 +154,16 @@ class Pipe:
         """One more circuit."""
         self.flows[flow] = None
         self.asked += flow.cap
+        self.size += flow.size
 
     def remove(self, flow: Flow) -> None:
         """One less."""
         del self.flows[flow]
-        self.asked = self.asked - flow.cap if self.flows else 0.0
+        if self.flows:
+            self.asked -= flow.cap
+            self.size -= flow.size
+        else:
+            self.asked = self.size = 0.0
 
     def clear(self, now: float) -> list[Flow]:
         """All that were open, each carried on up to now; none is left."""
@@ -159,7 +171,7 @@ class Pipe:
         for flow in flows:
             flow.move(now)
         self.flows.clear()
-        self.asked = self.in_use = 0.0
+        self.asked = self.in_use = self.size = 0.0
         self.full = False
         return flows
 

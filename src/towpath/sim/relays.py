@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_text
 from towpath.credits.policy import LIGHT, Ground, Load, Seats, reservation_seat
-from towpath.discovery.advertising import LOAD_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
+from towpath.discovery.advertising import LOAD_S, LOOK_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
 from towpath.discovery.candidates import networks
 from towpath.discovery.records import Advertisement, Capacity
 from towpath.relay.admission import OK, Admission, Barred
@@ -60,6 +60,7 @@ class Relay:
         "id",
         "ip",
         "line",
+        "load_at",
         "meter",
         "most_circuits",
         "most_reservations",
@@ -146,6 +147,8 @@ class Relay:
         """When its meter is looked at next."""
         self.due = 0.0
         """When its record is looked at again."""
+        self.load_at = _NEVER
+        """After that its load may be told anew."""
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -266,7 +269,7 @@ class Relay:
             (self.address,),
             "dedicated" if self.dedicated else "cooperative",
             self.capacity,
-            load_step(*self.load()),
+            load_step(self.most()),
             account=self.account,
             family=self.family,
         )
@@ -286,6 +289,7 @@ class Relay:
     def _publish(self, facts: AdvertFacts) -> None:
         now = self.world.engine.now
         self.record = said_by(self.id, facts, self.record, now)
+        self.load_at = self.record.last_seen + LOAD_S
         self.world.shards.provide(self.record, self.prefix, now)
 
     def load(self) -> Load:
@@ -375,14 +379,16 @@ class Relay:
             load = self.load()
             of_prefix = 0
             if load.high:
-                of_prefix = sum(flow.src.ip[:3] == dialer.ip[:3] and flow.weight <= LIGHT for flow in flows)
+                near = dialer.ip[:3]
+                of_prefix = sum([flow.weight <= LIGHT and flow.src.ip[:3] == near for flow in flows])
             seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying, of_prefix)
             decision = self.books.decide(dialer.who(), load, seats, now)
         if not decision.accept:
             self.refused += 1
             return Accepted(decision.code)
-        limits = [limit for limit in (decision.limit_data, self.settings.circuit_data) if limit is not None]
-        limit = min(limits) if limits and decision.ground is not Ground.QUIET else self.settings.circuit_data
+        limit = self.settings.circuit_data
+        if decision.limit_data is not None and decision.ground is not Ground.QUIET:
+            limit = decision.limit_data if limit is None else min(limit, decision.limit_data)
         return Accepted(None, decision.weight, limit)
 
     def carry_for(self, flow: Flow) -> None:
@@ -407,15 +413,21 @@ class Relay:
 
     def carry(self, now: float) -> None:
         """Counts what was carried up to now; the quota is charged for it when it is looked at."""
-        self.meter.count(self.pipe.elapse(now))
+        pipe = self.pipe
+        seconds = now - pipe.at
+        self.meter.count(pipe.elapse(now), now, seconds)
 
     def _go_on(self, now: float, new: Flow | None = None) -> None:
         # After a change: the rates anew, and when to look again.
         pipe, engine = self.pipe, self.world.engine
-        if not pipe.full and pipe.asked > pipe.rate:
+        if pipe.asked <= pipe.rate:
+            pipe.weighed = False
+        elif not pipe.weighed and len(pipe.flows) > 1:
+            # They were let in when weights did not matter, and now they do.
+            pipe.weighed = True
             for flow in pipe.flows:
                 flow.weight = self.books.weight(flow.who, now)
-            self.paying = sum(flow.weight > LIGHT for flow in pipe.flows)
+            self.paying = sum([flow.weight > LIGHT for flow in pipe.flows])
         changed = pipe.share(now, new)
         if pipe.in_use > 0:
             if self.meter.due(now):
@@ -426,11 +438,12 @@ class Relay:
                         return
                 if pipe.stopped:
                     changed = pipe.share(now)
-            due = self.meter.due_at(now, pipe.in_use)
-            if due < self.wakes_at:
-                # One that waits for less is left to come, and waits again.
-                self.wakes_at = due
-                engine.at(due, self._wake, due)
+            if pipe.size > self.meter.ahead:
+                due = self.meter.due_at(now, pipe.in_use)
+                if due < self.wakes_at:
+                    # One that waits for less is left to come, and waits again.
+                    self.wakes_at = due
+                    engine.at(due, self._wake, due)
         for flow in changed:
             flow.turn += 1
         if pipe.full:
@@ -438,9 +451,11 @@ class Relay:
             changed = sorted((flow for flow in changed if flow.rate > 0), key=Flow.seconds)[:1]
         for flow in changed:
             engine.after(flow.seconds(), self._through, flow, flow.turn)
-        record = self.record
-        if record is not None and now - record.last_seen > LOAD_S and load_step(self.most()) != record.load:
-            self.advertise()
+        if now > self.load_at:
+            self.load_at = now + LOOK_S
+            record = self.record
+            if record is not None and load_step(self.most()) != record.load:
+                self.advertise()
 
     def _wake(self, due: float) -> None:
         if due != self.wakes_at:

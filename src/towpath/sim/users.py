@@ -6,6 +6,7 @@ failure means `discovery.candidates`'; this only lives through it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +54,7 @@ class User:
     """Made by World.add_user. `shown` is its account, or None when it shows none; `signs`: it signs receipts."""
 
     __slots__ = (
+        "_ways",
         "_who",
         "account",
         "contacts",
@@ -96,6 +98,7 @@ class User:
         self.contacts: tuple[User, ...] = ()
         self.known: dict[bytes, Known] = {}
         self.seats: dict[bytes, Seat] = {}
+        self._ways: tuple[list[Relay], list[Relay]] | None = None
         self.relay: Relay | None = None
         """The relay on its machine, if it volunteers."""
         self.online = False
@@ -158,6 +161,7 @@ class User:
             self.note(relay_id, Outcome.CONNECTED)
             world.relays[relay_id].release(self)
         self.seats.clear()
+        self._ways = None
         self.wants_at = _NEVER
         self.online = False
         world.users_online -= 1
@@ -188,21 +192,33 @@ class User:
     def act_later(self) -> None:
         """Draws when it wants something next: more by day than by night."""
         world = self.world
-        rng, model = world.engine.rng, world.model
-        most = model.circuits_a_day / DAY_S * (1 + model.swing)
+        model, luck, zone_h = world.model, world.engine.rng.random, self.place.zone_h
+        highest = 1 + model.swing
+        most = model.circuits_a_day / DAY_S * highest
         at = world.engine.now
         while True:
-            at += rng.expovariate(most)
-            if rng.random() * (1 + model.swing) <= activity((at / HOUR_S + self.place.zone_h) % 24, model.swing):
+            at -= math.log(1.0 - luck()) / most
+            if luck() * highest <= activity((at / HOUR_S + zone_h) % 24, model.swing):
                 break
         if at <= world.ends:
             world.engine.at(at, self.act)
 
     # --- reservations --------------------------------------------------------------------------
 
-    def ranked(self) -> list[Seat]:
-        """Reservations, the active one first; those at relays that vanished are among them until that is noticed."""
-        return in_order(list(self.seats.values()))
+    def ways(self) -> tuple[list[Relay], list[Relay]]:
+        """Volunteers and bootstrap relays at which it has reservations, the active one first; not to be changed.
+
+        Those at relays that vanished are among them until that is noticed.
+        """
+        ways = self._ways
+        if ways is None:
+            volunteers: list[Relay] = []
+            bootstrap: list[Relay] = []
+            for seat in in_order(self.seats.values()):
+                relay = self.world.relays[seat.offer.relay_id]
+                (bootstrap if relay.bootstrap else volunteers).append(relay)
+            self._ways = ways = (volunteers, bootstrap)
+        return ways
 
     def standing(self) -> int:
         """How many reservations lead to it now."""
@@ -317,7 +333,7 @@ class User:
             self.note(relay.id, Outcome.REFUSED, rtt_ms)
             return False
         self.note(relay.id, Outcome.SERVED, rtt_ms)
-        self.seats[relay.id] = Seat(self.known[relay.id].offer, "active", now + took)
+        self._sit(Seat(self.known[relay.id].offer, "active", now + took))
         return True
 
     def _look_again(self, lacking: int) -> None:
@@ -353,15 +369,23 @@ class User:
 
     def leave(self, relay: Relay) -> None:
         """Gives a reservation back."""
-        if self.seats.pop(relay.id, None) is not None:
+        if self._stand_up(relay):
             relay.release(self)
+
+    def _sit(self, seat: Seat) -> None:
+        self.seats[seat.offer.relay_id] = seat
+        self._ways = None
+
+    def _stand_up(self, relay: Relay) -> bool:
+        self._ways = None
+        return self.seats.pop(relay.id, None) is not None
 
     def moved(self, relay: Relay) -> None:
         """A relay said that it moves out: another one takes its place, until it says that it stays."""
         seat = self.seats.get(relay.id)
         if seat is not None and seat.state == "active":
             now = self.world.engine.now
-            self.seats[relay.id] = Seat(seat.offer, "leaving", now)
+            self._sit(Seat(seat.offer, "leaving", now))
             self.wants_at = min(self.wants_at, now + _ASKING_S)
 
     def stays(self, relay: Relay) -> None:
@@ -376,7 +400,7 @@ class User:
         if self.standing() >= WANTED and world.engine.rng.random() < refreshed:
             self.leave(relay)
             return
-        self.seats[relay.id] = Seat(seat.offer, "active", now)
+        self._sit(Seat(seat.offer, "active", now))
         number = self.standing()
         if number > WANTED:
             # With more than are wanted nothing is asked for, whatever there is.
@@ -389,7 +413,7 @@ class User:
         """A relay has gone. Who said goodbye is missed at once; the other is noticed later."""
         if relay.id in self.seats:
             if not silent:
-                del self.seats[relay.id]
+                self._stand_up(relay)
                 self.note(relay.id, Outcome.REFUSED)
                 self.wants_at = min(self.wants_at, self.world.engine.now + _ASKING_S)
             else:
@@ -397,7 +421,7 @@ class User:
                 engine.after(_NOTICED_S * (0.5 + engine.rng.random()), self._missed, relay)
 
     def _missed(self, relay: Relay) -> None:
-        if self.seats.pop(relay.id, None) is not None:
+        if self._stand_up(relay):
             self.note(relay.id, Outcome.FAILED)
             self.wants_at = min(self.wants_at, self.world.engine.now + _ASKING_S)
 

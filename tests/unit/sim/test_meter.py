@@ -56,22 +56,44 @@ def test_what_was_carried_before_a_period_ended_is_that_periods() -> None:
     assert meter.against(BEGIN + HOUR_S + 1) == ((), None)
 
 
-@pytest.mark.parametrize("part", [0.7, 0.9])
-def test_it_is_due_as_soon_as_something_may_follow(part: float) -> None:
+def test_who_asks_learns_of_another_part_of_a_limit() -> None:
     meter = Meter(ONLY_HOURS, BEGIN, BEGIN)
     meter.look(BEGIN)
-    done, rate = 0.0, HOUR / 1800.0
-    now = BEGIN
-    while done < part * HOUR:
-        due = meter.due_at(now, rate)
-        assert now < due <= BEGIN + HOUR_S + 1
-        meter.count((due - now) * rate)
-        done += (due - now) * rate
-        now = due
-        assert meter.due(now)
-        meter.look(now)
-    assert part <= meter.used <= part + 1e-3
-    assert meter.low is (meter.used > 0.9)
+    for part in range(1, 10):
+        meter.count(0.0999 * HOUR)
+        assert not meter.due(BEGIN + part)
+        meter.count(0.0001 * HOUR + 1)
+        assert meter.due(BEGIN + part)
+        meter.look(BEGIN + part)
+        assert part / 10 <= meter.used <= part / 10 + 1e-6
+
+
+def test_it_tells_ahead_when_it_will_be_low() -> None:
+    meter = Meter(ONLY_HOURS, BEGIN, BEGIN)
+    meter.look(BEGIN)
+    rate = HOUR / 1800.0
+    ahead = meter.ahead
+    now = meter.due_at(BEGIN, rate)
+    assert now - BEGIN == pytest.approx(ahead / rate, abs=1e-3)
+    meter.count((now - BEGIN) * rate, now, now - BEGIN)
+    assert meter.due(now)
+    meter.look(now)
+    assert meter.low
+    assert meter.used == pytest.approx(0.9)
+
+
+@given(st.floats(1e5, 4e8), st.floats(0.0, HOUR_S - 1), st.floats(1.0, 30_000.0))
+def test_what_is_carried_evenly_is_charged_to_each_hour_by_its_part(n: float, begun_s: float, seconds: float) -> None:
+    meter = Meter(ONLY_HOURS, BEGIN, BEGIN)
+    begun, now = BEGIN + begun_s, BEGIN + begun_s + seconds
+    meter.look(begun)
+    meter.count(n, now, seconds)
+    meter.look(now)
+    hour = BEGIN + (now - BEGIN) // HOUR_S * HOUR_S
+    within = n * (now - max(hour, begun)) / seconds
+    # Beside the end of an hour a moment may count to either of them.
+    assert abs(used(meter, "hour") - within) <= 2 + 0.05 * n / seconds
+    assert abs(used(meter, "month") - n) <= 2
 
 
 def test_the_end_of_a_limit_is_met_and_not_passed() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from towpath.client.choice import in_order
 from towpath.client.reservations import refresh_after
 from towpath.discovery.candidates import Outcome
 from towpath.discovery.selection import order
@@ -42,11 +43,26 @@ def test_a_seat_at_a_relay_that_moves_out_is_kept_and_another_one_taken() -> Non
     world.engine.run(world.begin + 5.0)
     user.settle()
     assert user.seats[relay.id].state == "leaving"
-    assert relay.id not in {seat.offer.relay_id for seat in user.ranked()}
+    assert relay not in user.ways()[0]
+    assert len(user.ways()[0]) == 2
     assert user.standing() == 2
     assert len(user.seats) == 3
     assert holders(world, user) == set(user.seats)
     assert user.known[relay.id].own == before, "to move out is no failure"
+
+
+def test_the_ways_to_a_user_are_those_of_its_reservations_whatever_happened_to_these() -> None:
+    world = World(5, 1.0)
+    world.add_relay(world.networks.apart(world.engine.rng), bootstrap=True).start()
+    users = world.add_users(60)
+    for user in users[:20]:
+        if world.may_volunteer(user):
+            world.volunteer(user)
+    for hour in range(1, 12):
+        world.engine.run(world.begin + hour * 3600.0)
+        for user in users:
+            ways = [relay.id for tier in user.ways() for relay in tier]
+            assert sorted(ways) == sorted(seat.offer.relay_id for seat in in_order(user.seats.values()))
 
 
 def test_a_relay_that_stays_takes_back_whom_it_told_to_move_and_one_too_many_is_given_up() -> None:
