@@ -284,7 +284,17 @@ class Relay:
         """Comes back when the record has to be published anew."""
         if self.due <= now:
             self.due = now + REFRESH_S * 0.95
-            self.world.engine.at(now + REFRESH_S, self.advertise)
+            self.world.engine.at(now + REFRESH_S, self._renew)
+
+    def _renew(self) -> None:
+        record, engine = self.record, self.world.engine
+        since = float("inf") if record is None or record.withdrawn else engine.now - record.last_seen
+        if self.position.admitting and since < REFRESH_S * 0.8:
+            # It was published for its load meanwhile.
+            self.due = engine.now + (REFRESH_S - since) * 0.95
+            engine.after(REFRESH_S - since, self._renew)
+        else:
+            self.advertise()
 
     def _publish(self, facts: AdvertFacts) -> None:
         now = self.world.engine.now
