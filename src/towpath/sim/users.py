@@ -295,6 +295,8 @@ class User:
                 if offer.relay_id not in made.reserve
                 and (offer.bootstrap or not relays[offer.relay_id].up or relays[offer.relay_id].takes(self))
             ]
+        else:
+            lacking = max(0, WANTED - self.standing())
         if first:
             if reserved is None:
                 world.metrics.unreserved += 1
@@ -310,16 +312,18 @@ class User:
 
     def _worth_asking(self, now: float, *, everybody: bool) -> tuple[list[Known], int]:
         # And how many usable volunteers are known. Without `everybody` those are left out that would refuse: they would
-        # say so within a round trip, and nobody waits for it.
+        # say so within a round trip, and rest like any that refused.
         seats, found = self.seats, 0
         worth = []
         for one in self.known.values():
             if one.rests_until > now or one.bootstrap:
                 worth.append(one)
                 continue
-            found += 1
             relay = one.relay
-            if relay.id not in seats and (everybody or not relay.up or relay.takes(self)):
+            if relay.id in seats:
+                found += 1
+            elif everybody or not relay.up or relay.takes(self):
+                found += 1
                 worth.append(one)
         return worth, found
 
@@ -358,10 +362,9 @@ class User:
         for one in self.known.values():
             if one.bootstrap or one.rests_until > now:
                 continue
-            found += 1
             if one.relay.id in self.seats:
-                continue
-            if not one.relay.up:
+                found += 1
+            elif not one.relay.up:
                 one.note(Outcome.FAILED, now, None)
             elif one.relay.takes(self):
                 return True

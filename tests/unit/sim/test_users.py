@@ -12,6 +12,8 @@ from towpath.client.choice import in_order
 from towpath.client.reservations import refresh_after
 from towpath.discovery.candidates import Outcome
 from towpath.discovery.selection import order
+from towpath.relay.admission import Barred
+from towpath.relaystream.reasons import Reason
 from towpath.sim.knowing import Known, offered
 from towpath.sim.models import Kind
 from towpath.sim.relays import Relay
@@ -63,6 +65,27 @@ def test_the_ways_to_a_user_are_those_of_its_reservations_whatever_happened_to_t
         for user in users:
             ways = [relay.id for tier in user.ways() for relay in tier]
             assert sorted(ways) == sorted(seat.offer.relay_id for seat in in_order(user.seats.values()))
+
+
+def test_a_user_whose_relays_take_nobody_looks_for_others() -> None:
+    world = World(1, 1.0)
+    relays = [world.add_relay(bytes((first, 1, 1, 1))) for first in range(11, 17)]
+    for relay in relays:
+        relay.start()
+    user = world.add_user(Kind.ALWAYS_ON)
+    user.begin()
+    while len(user.known) < 6:
+        user.search()
+    for relay in relays:
+        if relay.id in user.seats:
+            relay.retire()
+        else:
+            relay.admission.barred = Barred(Reason.QUOTA, None)
+    world.engine.run(world.begin + 120.0)
+    other = world.add_relay(bytes((17, 1, 1, 1)))
+    other.start()
+    user.settle()
+    assert set(user.seats) == {other.id}
 
 
 def test_a_relay_that_stays_takes_back_whom_it_told_to_move_and_one_too_many_is_given_up() -> None:
