@@ -42,7 +42,8 @@ cdef class Relay(CircuitOwner):
     cdef public bint admitting         # False: every RESERVE and CONNECT is refused; what runs goes on
     cdef Budget budget                 # of the endpoint's sockets, or None
     cdef readonly dict reservations    # peer id → Reservation
-    cdef dict of_prefix                # prefix → its reservations
+    cdef dict of_prefix                # prefix → how many reservations
+    cdef dict of_network               # likewise of the networks around them
     cdef readonly dict circuits        # id → Circuit
     cdef uint64_t next_circuit
     cdef readonly int connecting

@@ -68,6 +68,19 @@ cdef bytes prefix_of(Session session):
     return remote[1:5]
 
 
+cdef bytes network_of(bytes prefix):
+    # What many households share, or one has whole: the /24 or /56 around it.
+    return prefix[:7] if len(prefix) == 8 else prefix[:3]
+
+
+cdef void count(dict of, bytes what, int n):
+    cdef object now = of.get(what, 0) + n
+    if now:
+        of[what] = now
+    else:
+        del of[what]
+
+
 cdef class Relay(CircuitOwner):
     """The service of one endpoint.
 
@@ -84,6 +97,7 @@ cdef class Relay(CircuitOwner):
         self.addresses = []
         self.reservations = {}
         self.of_prefix = {}
+        self.of_network = {}
         self.circuits = {}
 
     cdef Verdict _ask(self, object call, tuple numbers):
@@ -121,7 +135,8 @@ cdef class Relay(CircuitOwner):
             r.since = now
             r.pinned = []
             self.reservations[peer_id] = r
-            self.of_prefix[prefix] = self.of_prefix.get(prefix, 0) + 1
+            count(self.of_prefix, prefix, 1)
+            count(self.of_network, network_of(prefix), 1)
             peer.reservation = r
         if session not in r.pinned:
             r.pinned.append(session)
@@ -136,15 +151,11 @@ cdef class Relay(CircuitOwner):
     cdef void drop_reservation(self, Reservation r) noexcept:
         cdef Session session
         cdef Peer peer
-        cdef object left
         if self.reservations.pop(r.peer_id, None) is None:
             return
         r.cancel_timer()
-        left = self.of_prefix[r.prefix] - 1
-        if left:
-            self.of_prefix[r.prefix] = left
-        else:
-            del self.of_prefix[r.prefix]
+        count(self.of_prefix, r.prefix, -1)
+        count(self.of_network, network_of(r.prefix), -1)
         peer = self.peers.get(r.peer_id)
         if peer is not None:
             peer.reservation = None
@@ -296,6 +307,10 @@ cdef class Relay(CircuitOwner):
         if peer.open is None:
             peer.open = {}
         peer.open[c.id] = c
+
+    def reserved_in(self, bytes network not None):
+        """How many reservations are held from an IPv4 /24 or IPv6 /56 (its 3 or 7 bytes)."""
+        return self.of_network.get(network, 0)
 
     def withdraw(self, bytes peer_id not None):
         """Ends a peer's reservation."""

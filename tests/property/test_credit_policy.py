@@ -157,6 +157,25 @@ def test_the_last_reservations_are_kept_for_contributors(
         assert not seat
 
 
+@given(st.integers(20, 20_000), st.integers(1, 1_000_000))
+def test_a_network_with_an_address_for_each_reservation_leaves_a_seat_to_one_that_holds_none(
+    limit: int, addresses: int
+) -> None:
+    """Whoever has a whole /56 takes what nobody is asked for, and then no more than it leaves."""
+    held = 0
+    while held < addresses and reservation_seat(False, held, limit, 0, held):
+        held += 1
+    assert reservation_seat(False, held, limit, 0, 0)
+    # Where others hold most, one that holds little gets more, as long as it leaves as much.
+    others = limit - limit // 5
+    mine = 0
+    while reservation_seat(False, others + mine, limit, 0, mine):
+        mine += 1
+    assert mine >= 1
+    assert reservation_seat(False, others + mine, limit, 0, 0) or limit < 80
+    assert not reservation_seat(False, others + mine, limit, 1, 0)
+
+
 # --- the free tier ---------------------------------------------------------------------------
 
 

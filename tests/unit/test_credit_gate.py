@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.nodes import ECHO, Meeting, address, client, meeting, relay, until
 from towpath import Node, Stream
+from towpath.addresses import to_bytes
 from towpath.credits.free_tier import Tier
 from towpath.credits.gate import Gate
 from towpath.credits.policy import QUIET, Load
@@ -76,6 +77,18 @@ async def test_whatever_goes_wrong_with_one_circuit_the_load_is_looked_at_again(
         await until(lambda: looks["load"] > before["load"] + 1 and looks["circuit"] > before["circuit"], 30)
     finally:
         gate.follow(None)
+
+
+async def test_a_reservation_is_asked_after_in_the_whole_network_of_who_wants_it() -> None:
+    held = {HERE: 0}
+    relay: Any = SimpleNamespace(reserved_in=held.__getitem__)
+    remote = to_bytes("/ip4/127.0.0.1/tcp/1")
+    peers = {b"a": SimpleNamespace(sessions=[SimpleNamespace(via=b"", remote=remote)])}
+    gate = Gate(Any, SimpleNamespace(relay=relay, peers=peers), lambda: ("under_load", Tier()))  # type: ignore[arg-type]
+    assert gate.reserve(b"a", 80, 100, 0)
+    held[HERE] = 80
+    assert not gate.reserve(b"a", 80, 100, 0)
+    assert gate.reserve(b"a", 79, 100, 0)
 
 
 async def test_a_quiet_relay_asks_for_nothing_and_tells_no_limit() -> None:

@@ -187,7 +187,9 @@ class Gate:
         paying = (
             account is not None and not self._ledger.is_rider(account, self._clock()) and self._credit(account) >= LEAST
         )
-        seat = reservation_seat(paying, reservations, of, of_address)
+        relay = self._endpoint.relay
+        of_network = 0 if relay is None else relay.reserved_in(self._prefix_of_peer(peer_id))
+        seat = reservation_seat(paying, reservations, of, of_address, of_network)
         self.refusals += not seat
         return seat
 

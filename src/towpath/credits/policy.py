@@ -288,14 +288,17 @@ def _no_seat(asked: Asked) -> Decision:
     return Decision(False, Ground.NO_SEAT, code=Reason.FREE_SEATS, have=asked.seats.of_prefix, limit=asked.seats.limit)
 
 
-def reservation_seat(paying: bool, reservations: int, limit: int | None, of_address: int) -> bool:
-    """May one more reservation be made, as far as credits say? `of_address` counts those of the asker's own address.
+def reservation_seat(paying: bool, reservations: int, limit: int | None, of_address: int, of_network: int = 0) -> bool:
+    """May one more reservation be made, as far as credits say? `of_address` counts those of the asker's own address,
+    `of_network` those of its /24 or /56, of which one household can have 256 addresses.
 
-    From four fifths on one for each address, the last tenth is for who has credit: holding one costs little, so nobody
-    is asked for anything while there is room.
+    From four fifths on one for each address, and for each network as long as it leaves room for those that hold none;
+    the last tenth is for who has credit. Holding one costs little, so nobody is asked for anything while there is room.
     """
     if limit is None or paying:
         return True
-    if reservations >= limit - limit // (2 * _RESERVED):
-        return False
-    return of_address == 0 or reservations < limit - _kept(limit)
+    kept = _kept(limit)
+    vacant = limit - limit // (2 * _RESERVED) - reservations
+    if vacant <= 0 or reservations < limit - kept:
+        return vacant > 0
+    return of_address == 0 and (of_network == 0 or of_network < vacant - kept // 4)

@@ -142,6 +142,21 @@ def test_a_reservation_ends_with_the_last_of_its_connections() -> None:
         assert world.timers == 0
 
 
+def test_reservations_are_counted_by_the_network_that_their_addresses_are_in() -> None:
+    places = ["/ip4/192.0.2.1", "/ip4/192.0.2.200", "/ip4/192.0.3.1", "/ip6/2001:db8:0:1::1", "/ip6/2001:db8:0:2::1"]
+    networks = [bytes((192, 0, 2)), bytes((192, 0, 3)), bytes.fromhex("20010db8000000"), bytes(7)]
+    with World() as world:
+        relay = RelayInMemory(world)
+        for place in places:
+            peer = RawPeer(world, relay.endpoint, remote=to_bytes(f"{place}/tcp/1")).connect()
+            for _ in range(2):
+                assert ask(peer, pb.reserve_message()).status == Status.OK
+        assert [relay.service.reserved_in(network) for network in networks] == [2, 1, 2, 0]
+        for peer_id in list(relay.service.reservations):
+            relay.service.withdraw(peer_id)
+        assert [relay.service.reserved_in(network) for network in networks] == [0, 0, 0, 0]
+
+
 def test_a_withdrawn_reservation_is_gone() -> None:
     with World() as world:
         relay = RelayInMemory(world)
