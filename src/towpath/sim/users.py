@@ -265,6 +265,26 @@ class User:
             # Behind its back: nobody waits for that.
             self.search()
             worth, _ = self._worth_asking(now, everybody=first)
+        lacking, at, reserved = self._ask_in_turn(worth, at, reserved)
+        if lacking and now - self.searched_at > doubled(SEARCH_S, AGAIN_S, self.fruitless):
+            # Those that it knows are gone, or would refuse it.
+            at += self.search()
+            worth, _ = self._worth_asking(now, everybody=False)
+            lacking, _, reserved = self._ask_in_turn(worth, at, reserved)
+        if first:
+            if reserved is None:
+                world.metrics.unreserved += 1
+            else:
+                world.metrics.reserved += 1
+                world.metrics.felt(world.metrics.reserve_s, reserved, world)
+        self._look_again(lacking)
+
+    def _ask_in_turn(
+        self, worth: Iterable[Known], at: float, reserved: float | None
+    ) -> tuple[int, float, float | None]:
+        # How many reservations are lacking then, the seconds that it took, and those until the first one stood.
+        world = self.world
+        now = world.engine.now
         offers = offered(worth, now, world.engine.rng)
         lacking = 0
         for _ in range(_ROUNDS):
@@ -297,13 +317,7 @@ class User:
             ]
         else:
             lacking = max(0, WANTED - self.standing())
-        if first:
-            if reserved is None:
-                world.metrics.unreserved += 1
-            else:
-                world.metrics.reserved += 1
-                world.metrics.felt(world.metrics.reserve_s, reserved, world)
-        self._look_again(lacking)
+        return lacking, at, reserved
 
     def offers(self) -> list[Offer]:
         """Relays that may be asked, the best first."""
@@ -312,18 +326,16 @@ class User:
 
     def _worth_asking(self, now: float, *, everybody: bool) -> tuple[list[Known], int]:
         # And how many usable volunteers are known. Without `everybody` those are left out that would refuse: they would
-        # say so within a round trip, and rest like any that refused.
+        # say so within a round trip, and nobody waits for it.
         seats, found = self.seats, 0
         worth = []
         for one in self.known.values():
             if one.rests_until > now or one.bootstrap:
                 worth.append(one)
                 continue
+            found += 1
             relay = one.relay
-            if relay.id in seats:
-                found += 1
-            elif everybody or not relay.up or relay.takes(self):
-                found += 1
+            if relay.id not in seats and (everybody or not relay.up or relay.takes(self)):
                 worth.append(one)
         return worth, found
 
@@ -362,9 +374,10 @@ class User:
         for one in self.known.values():
             if one.bootstrap or one.rests_until > now:
                 continue
+            found += 1
             if one.relay.id in self.seats:
-                found += 1
-            elif not one.relay.up:
+                continue
+            if not one.relay.up:
                 one.note(Outcome.FAILED, now, None)
             elif one.relay.takes(self):
                 return True
