@@ -37,11 +37,15 @@ class Contradiction(Exception):
 class _Day:
     """The receipts of one day."""
 
-    __slots__ = ("countersigned", "newest", "taken")
+    __slots__ = ("countersigned", "newest", "safe", "safely", "taken")
 
     def __init__(self, newest: Signed | None) -> None:
         self.newest = newest
         self.taken = 0
+        self.safe: Signed | None = None
+        """The newest that is on the disk: what might be forgotten in a crash is not countersigned."""
+        self.safely = 0
+        """How many of those taken it was behind."""
         self.countersigned = 0
         """How many of those taken the last countersignature was behind."""
 
@@ -74,8 +78,6 @@ class Bill:
         self.asked_day = 0
         self.writing = 0
         """Receipts that are on their way to the disk."""
-        self.safe = True
-        """Did the disk take the last one that came there? What might be forgotten in a crash is not countersigned."""
         self.rider = False
         """It did not sign in time: until it does, it pays for nothing and nothing is held back from it."""
         self._faded_at = now
@@ -127,16 +129,24 @@ class Bill:
         self._allow(now)
         return covered
 
+    def taken(self, number: int) -> int:
+        """How many receipts of a day came."""
+        return self._day(number).taken
+
+    def kept(self, signed: Signed, taken: int) -> None:
+        """One is on the disk, and so are those before it: so many of its day had been taken then."""
+        day = self._day(signed.receipt.day)
+        if taken > day.safely:
+            day.safe, day.safely = signed, taken
+
     def to_countersign(self, today: int, *, at_once: bool = False) -> list[Signed]:
         """The receipts that want our signature now: each eighth, and the last of a day, or of a client that leaves."""
-        wanted: list[Signed] = []
-        if self.writing or not self.safe:
-            return wanted
+        wanted = []
         for number, day in self._days.items():
-            behind = day.taken - day.countersigned
-            if day.newest is not None and behind and (at_once or number < today or behind >= COUNTERSIGN_EVERY):
-                day.countersigned = day.taken
-                wanted.append(day.newest)
+            behind = day.safely - day.countersigned
+            if day.safe is not None and behind and (at_once or number < today or behind >= COUNTERSIGN_EVERY):
+                day.countersigned = day.safely
+                wanted.append(day.safe)
         return wanted
 
     def _allow(self, covered: int = 0) -> None:

@@ -346,19 +346,22 @@ class Billing:
             self._no_rider(bill)
             safe = self._books.paid(bill.account, signed, min(covered, believable), now, tab.network)
             bill.writing += 1
+            taken = bill.taken(signed.receipt.day)
             self._safe.add(safe)
-            safe.add_done_callback(lambda done: self._is_safe(tab, bill, done))
+            safe.add_done_callback(lambda done: self._is_safe(tab, bill, signed, taken, done))
         elif tab.settling:
             self._finish(tab)
 
-    def _is_safe(self, tab: Tab, bill: Bill, done: asyncio.Future[bool]) -> None:
+    def _is_safe(self, tab: Tab, bill: Bill, signed: Signed, taken: int, done: asyncio.Future[bool]) -> None:
         self._safe.discard(done)
         bill.writing -= 1
-        bill.safe = not done.cancelled() and done.result()
-        if not bill.safe or tab.bill is None:
+        if done.cancelled() or not done.result():
             return
-        for signed in bill.to_countersign(day_of(self._clock())):
-            self._do_if(tab, signed)
+        bill.kept(signed, taken)
+        if tab.bill is None:
+            return
+        for wanted in bill.to_countersign(day_of(self._clock())):
+            self._do_if(tab, wanted)
         for one in list(self._of_bill[bill.account]):
             if one.settling and one.bill is bill:
                 # What it was asked for before it wanted to leave may have been less.
