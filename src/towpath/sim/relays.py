@@ -1,7 +1,7 @@
 """A simulated relay: whom it admits, what it carries, what it says of itself; decided by the node's own modules.
 
-`modes` says whether it relays, `admission` and `credits.policy` who may, `quota` how much, `rate` how fast,
-`advertising` what is published. It knows users only by what they show: a peer id, an address, an account.
+`modes` says whether it relays, `admission` and `credits.policy` who may, `quota` how much, `rate` how fast, `saying`
+what is published. It knows users only by what they show: a peer id, an address, an account.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import peer_id_to_text
 from towpath.credits.policy import LIGHT, Ground, Load, Seats, reservation_seat
-from towpath.discovery.advertising import LOAD_S, LOOK_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
 from towpath.discovery.candidates import networks
-from towpath.discovery.records import Advertisement, Capacity
+from towpath.discovery.records import Capacity
 from towpath.relay.admission import OK, Admission, Barred
 from towpath.relay.modes import START, Action, Now, Position, State, Wishes, step
 from towpath.relay.rate import of_setting
@@ -21,6 +20,7 @@ from towpath.signed import PEER_ID_PREFIX
 from towpath.sim.books import Books
 from towpath.sim.meter import Meter
 from towpath.sim.pipe import Accepted, Flow, Pipe
+from towpath.sim.saying import Saying
 
 if TYPE_CHECKING:
     from towpath.settings import RelaySettings
@@ -54,13 +54,11 @@ class Relay:
         "circuits",
         "crowded",
         "dedicated",
-        "due",
         "family",
         "first_up",
         "id",
         "ip",
         "line",
-        "load_at",
         "meter",
         "most_circuits",
         "most_reservations",
@@ -74,9 +72,9 @@ class Relay:
         "position",
         "prefix",
         "reason",
-        "record",
         "refused",
         "reservations",
+        "saying",
         "settings",
         "silent",
         "up",
@@ -121,6 +119,7 @@ class Relay:
         rate = of_setting(settings.max_rate, line.up).rate
         self.pipe = Pipe(line.up if rate is None else min(rate, line.up), now)
         self.capacity = Capacity(settings.max_reservations, settings.max_circuits, None, int(self.pipe.rate))
+        self.saying = Saying(self)
         self.books = Books(self.account, world.terms, world.debts)
         self.reservations: dict[int, User] = {}
         self.of_ip: dict[bytes, int] = {}
@@ -131,7 +130,6 @@ class Relay:
         """From so many reservations on it is not open to everybody."""
         self.paying = 0
         self.position: Position = START
-        self.record: Advertisement | None = None
         self.up = False
         self.wanted = True
         """Does its owner still want it to relay?"""
@@ -145,10 +143,6 @@ class Relay:
         self.refused = 0
         self.wakes_at = _NEVER
         """When its meter is looked at next."""
-        self.due = 0.0
-        """When its record is looked at again."""
-        self.load_at = _NEVER
-        """After that its load may be told anew."""
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -184,8 +178,8 @@ class Relay:
         self.silent = silent
         self.world.relays_up -= 1
         self.position = START
-        if not silent and self.record is not None and not self.record.withdrawn:
-            self._publish(AdvertFacts(False))
+        if not silent:
+            self.saying.withdraw()
         self._close(silent=silent)
 
     def look(self, *, stopping: bool = False) -> None:
@@ -210,11 +204,11 @@ class Relay:
         cause = self.position.cause
         self.admission.barred = None if cause is None else Barred(Reason.QUOTA, cause.until)
         if Action.OFFER in actions or (before.admitting != self.position.admitting and self.position.admitting):
-            self.advertise()
+            self.saying.look()
             if before.state is State.RELAYING:
                 self._take_back()
         if Action.WITHDRAW in actions or (before.admitting and not self.position.admitting):
-            self.advertise()
+            self.saying.look()
             self._tell_to_move(stopping=stopping)
         if Action.CLOSE in actions:
             if stopping:
@@ -259,48 +253,7 @@ class Relay:
         for flow in flows:
             self.world.cut(flow, silent=silent)
 
-    # --- what it says --------------------------------------------------------------------------
-
-    def advertise(self) -> None:
-        """Publishes what is due (`discovery.advertising`)."""
-        admitting = self.up and self.position.admitting
-        facts = AdvertFacts(
-            admitting,
-            (self.address,),
-            "dedicated" if self.dedicated else "cooperative",
-            self.capacity,
-            load_step(self.most()),
-            account=self.account,
-            family=self.family,
-        )
-        now = self.world.engine.now
-        due = plan(facts, self.record, now, self.world.engine.rng.random())
-        if due.do is not Do.NOTHING:
-            self._publish(facts)
-        if admitting:
-            self.turn_of_record(now)
-
-    def turn_of_record(self, now: float) -> None:
-        """Comes back when the record has to be published anew."""
-        if self.due <= now:
-            self.due = now + REFRESH_S * 0.95
-            self.world.engine.at(now + REFRESH_S, self._renew)
-
-    def _renew(self) -> None:
-        record, engine = self.record, self.world.engine
-        since = float("inf") if record is None or record.withdrawn else engine.now - record.last_seen
-        if self.position.admitting and since < REFRESH_S * 0.8:
-            # It was published for its load meanwhile.
-            self.due = engine.now + (REFRESH_S - since) * 0.95
-            engine.after(REFRESH_S - since, self._renew)
-        else:
-            self.advertise()
-
-    def _publish(self, facts: AdvertFacts) -> None:
-        now = self.world.engine.now
-        self.record = said_by(self.id, facts, self.record, now)
-        self.load_at = self.record.last_seen + LOAD_S
-        self.world.shards.provide(self.record, self.prefix, now)
+    # --- what is in use ------------------------------------------------------------------------
 
     def load(self) -> Load:
         """How much of each of its things is in use."""
@@ -461,11 +414,7 @@ class Relay:
             changed = sorted((flow for flow in changed if flow.rate > 0), key=Flow.seconds)[:1]
         for flow in changed:
             engine.after(flow.seconds(), self._through, flow, flow.turn)
-        if now > self.load_at:
-            self.load_at = now + LOOK_S
-            record = self.record
-            if record is not None and load_step(self.most()) != record.load:
-                self.advertise()
+        self.saying.look_at_load(now)
 
     def _wake(self, due: float) -> None:
         if due != self.wakes_at:

@@ -475,7 +475,7 @@ class User:
         """The bootstrap relays in its settings; others are forgotten to be ones."""
         self.known = {relay_id: known for relay_id, known in self.known.items() if not known.bootstrap}
         for relay in relays:
-            self.known[relay.id] = Known(relay, relay.record, 0.0, bootstrap=True)
+            self.known[relay.id] = Known(relay, relay.saying.record, 0.0, bootstrap=True)
 
     def _make_room(self) -> None:
         if len(self.known) >= KNOWN:
