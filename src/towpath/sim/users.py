@@ -71,7 +71,6 @@ class User:
         "place",
         "received",
         "relay",
-        "rtts",
         "searched_at",
         "seats",
         "sent",
@@ -115,8 +114,6 @@ class User:
         """and how many searches in a row found nothing new."""
         self.sent = 0
         self.received = 0
-        self.rtts: dict[Relay, float] = {}
-        """Round trips to relays that it had to do with, see World.rtt."""
 
     def who(self) -> Who:
         """As whom it pays."""

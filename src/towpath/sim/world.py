@@ -173,7 +173,6 @@ class World:
             user.contacts, user.relay = (), None
             user.known.clear()
             user.seats.clear()
-            user.rtts.clear()
         for relay in self.relays.values():
             relay.reservations.clear()
             relay.pipe.flows.clear()
@@ -201,10 +200,7 @@ class World:
 
     def rtt(self, user: User, relay: Relay) -> float:
         """The round trip between them, in seconds."""
-        rtt = user.rtts.get(relay)
-        if rtt is None:
-            rtt = user.rtts[relay] = rtt_s(user.place, user.line.latency_ms, relay.place, relay.line.latency_ms)
-        return rtt
+        return rtt_s(user.place, user.line.latency_ms, relay.place, relay.line.latency_ms)
 
     def carried(self, flow: Flow) -> None:
         """A relay has carried all of one circuit."""
