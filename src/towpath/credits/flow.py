@@ -168,15 +168,21 @@ class Graph:
         direct = 0 if edge is None else edge.left
         if hops == 1:
             return direct, []
-        supply = {x: edge.left for x, edge in self._out.get(source, {}).items() if x != sink and edge.left}
-        demand = {y: edge.left for y, edge in self._in.get(sink, {}).items() if y != source and edge.left}
+        supply, demand = _left(self._out.get(source, {}), sink), _left(self._in.get(sink, {}), source)
         arcs = [(y, y, min(supply[y], demand[y])) for y in demand if y in supply]
         if hops == MAX_HOPS:
             for y in demand:
                 for x, edge in self._in.get(y, {}).items():
-                    if x in supply and edge.left:
-                        arcs.append((x, y, edge.left))
+                    if x in supply and edge.capacity > edge.used:
+                        arcs.append((x, y, edge.capacity - edge.used))
         return direct, _Shared(supply, demand, arcs).flows()
+
+
+def _left(edges: dict[bytes, Edge], but: bytes) -> dict[bytes, int]:
+    # What is left of each that has any, but of one: without a call for each, as there are many.
+    return {
+        node: edge.capacity - edge.used for node, edge in edges.items() if edge.capacity > edge.used and node != but
+    }
 
 
 def _largest_first(path: Path) -> tuple[int, tuple[bytes, ...]]:
