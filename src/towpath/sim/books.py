@@ -96,6 +96,7 @@ class Books:
         "_promised",
         "_read_at",
         "_unsigned",
+        "_used",
         "account",
         "debts",
         "quiet",
@@ -110,6 +111,8 @@ class Books:
         self._prefixes: dict[bytes, Bucket] = {}
         self._promised: dict[bytes, int] = {}
         self._unsigned: dict[bytes, int] = {}
+        self._used: dict[bytes, int] = {}
+        """Credit that was used and is taken out of the graph when that is looked at next."""
         self._credit: dict[bytes, tuple[float, int]] = {}
         self._graph: Graph | None = None
         self._fades = 1.0
@@ -185,6 +188,9 @@ class Books:
     def _faded(self) -> Graph:
         if self._graph is None:
             self._graph = Graph()
+        for account, n in self._used.items():
+            self._graph.take(self.account, account, n)
+        self._used.clear()
         if self._fades <= _FADED:
             self._graph.fade(self._fades)
             self._fades = 1.0
@@ -206,8 +212,7 @@ class Books:
             if known is not None and known[1] > 0 and who.signs:
                 used = min(n, known[1])
                 self._credit[account] = (known[0], known[1] - used)
-                if self._graph is not None:
-                    self._faded().take(self.account, account, used)
+                self._used[account] = self._used.get(account, 0) + used
                 n -= used
             if n:
                 self._accounts[account] = tier.take(self._accounts.get(account, FULL), n, now)
