@@ -111,13 +111,13 @@ async def test_a_relay_that_bills_more_than_was_sent_gets_a_receipt_for_what_was
     async with billed() as at:
         alice, bob = await at.client(), await (await at.client()).reserve()
         session = await alice.call(bob)
+        await alice.shown()
         await alice.send(session, MIB, bob)
         bill = at.billing._bills[alice.account]
         bill.debt = 100 * MIB
         at.billing._ask(alice.account)
-        await until(lambda: at.signed(alice), 30)
-        await asyncio.sleep(0)
-        assert at.signed(alice) == alice.spent <= alice.dialer.endpoint.session_of(at.key.peer_id).sent_in_circuits  # type: ignore[union-attr]
+        await until(lambda: 0 < at.signed(alice) == alice.spent, 30)
+        assert at.signed(alice) <= alice.dialer.endpoint.session_of(at.key.peer_id).sent_in_circuits  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
@@ -207,18 +207,24 @@ async def test_a_payer_with_many_idle_circuits_signs_whole_steps_on_one_stream()
         assert at.billing.account_of(alice.endpoint.peer_id) == alice.account
 
 
-async def test_a_payer_is_asked_although_it_knows_nothing_of_what_it_was_asked_for_before() -> None:
+@pytest.mark.parametrize("debt", [3 * MIB, 100 * MIB])
+async def test_a_payer_that_was_killed_signs_for_all_that_it_knows_of_and_keeps_its_stream(debt: int) -> None:
     async with billed(patience_s=3600) as at:
         alice, bob = await at.client(), await (await at.client()).reserve()
         await alice.reserve()
+        (stub,) = alice.paying._stubs
         bill = at.billing._bills[alice.account]
-        bill.debt = 100 * MIB
+        bill.debt = debt
+        # To this it has no answer.
         at.billing._ask(alice.account)
-        assert bill.asked == 100 * MIB
-        await alice.send(await alice.call(bob), 5 * MIB, bob)
-        await until(lambda: at.signed(alice) >= 4 * MIB, 30)
-        await alice.paying.settle(30)
-        assert at.signed(alice) == at.carried(alice.endpoint.peer_id)
+        assert bill.asked == debt
+        await alice.send(await alice.call(bob), 20 * MIB, bob)
+        await until(lambda: at.signed(alice) >= 19 * MIB, 30)
+        alice.paying.leave(stub)
+        await until(stub.settled.is_set, 30)
+        assert not stub.stream.over
+        assert at.signed(alice) == at.carried(alice.endpoint.peer_id) == bill.purse.signed
+        assert bill.debt == debt
 
 
 async def test_who_leaves_while_nothing_is_relayed_has_nothing_to_sign_for_when_it_is_again() -> None:
@@ -279,6 +285,10 @@ async def test_what_was_unsigned_when_a_connection_was_lost_is_signed_on_the_nex
         await alice.reserve()
         at.billing._ask(alice.account)
         await until(lambda: at.signed(alice) == sent == alice.spent, 30)
+        bill = at.billing._bills[alice.account]
+        bill.rest()
+        assert bill.debt == 0
+        assert bill.purse.signed == bill.purse.carried
 
 
 @pytest.mark.slow

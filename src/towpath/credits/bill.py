@@ -86,7 +86,7 @@ class Bill:
         self._allow()
 
     def owed(self) -> int:
-        """Bytes that nothing is signed for."""
+        """Bytes that nothing is signed for; below 0 while signed ones are on their way here."""
         return self.purse.carried - self.purse.signed + self.debt
 
     def believable(self) -> int:
@@ -121,13 +121,19 @@ class Bill:
         day.taken += 1
         covered = receipt.cum_bytes - (0 if newest is None else newest.receipt.cum_bytes)
         # A signature for what was not carried costs nothing, so it earns no trust.
-        self.paid += min(covered, self.owed())
-        # What is left of old connections last: a payer that was killed meanwhile does not know of it.
-        now = min(covered, self.purse.carried - self.purse.signed)
-        self.debt -= min(self.debt, covered - now)
+        # It may sign for what is still on its way here. Whether it was that or the debt shows when nothing is.
+        believed = min(covered, max(0, self.believable()))
+        self.paid += min(covered, max(0, self.owed()))
         self.asked = 0
-        self._allow(now)
+        self._allow(believed)
         return covered
+
+    def rest(self) -> None:
+        """Nothing is on its way: what is signed beyond what was carried was signed for the debt."""
+        paid = min(self.debt, self.purse.signed - self.purse.carried)
+        if paid > 0:
+            self.debt -= paid
+            self._allow(-paid)
 
     def taken(self, number: int) -> int:
         """How many receipts of a day came."""

@@ -439,9 +439,11 @@ class Billing:
                     self._ask(account)
         for signed in bill.to_countersign(day_of(wall)):
             self._do_if(self._of_bill[account][-1], signed)
-        if now - since > QUIET_S and counted > bill.purse.signed:
-            self._quiet[account] = counted, now
-            self._ask(account)
+        if now - since > QUIET_S:
+            bill.rest()
+            if counted > bill.purse.signed:
+                self._quiet[account] = counted, now
+                self._ask(account)
 
     def _rides(self, bill: Bill) -> None:
         bill.rider = True
