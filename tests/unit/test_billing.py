@@ -300,7 +300,7 @@ async def test_what_a_killed_payer_cannot_sign_for_fades() -> None:
         await alice.send(await alice.call(bob), 3 * MIB, bob)
         owed = at.carried(alice.endpoint.peer_id)
         (await alice.meet()).abort()
-        await until(lambda: not at.billing._bills, 30)
+        await until(lambda: account.public_key not in at.billing._bills, 30)
         assert abs(at.ledger.unsigned(account.public_key, at.clock()) - owed) <= 1
         # The next process knows nothing of that.
         again = await at.client(account)
