@@ -54,6 +54,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> object:
     return call
 
 
+@pytest.mark.slow
 def test_help_names_what_works_and_nothing_else(run) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("--help")
     assert code == 0
@@ -244,6 +245,7 @@ def test_options_of_run_reach_it_from_the_table_of_commands_too(monkeypatch: pyt
     assert told == [words]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands(run, shell: str) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = run("completion", shell)
@@ -274,6 +276,7 @@ def test_a_wrong_file_is_1_not_2(run, data: Path) -> None:  # type: ignore[no-un
         assert "config.toml" in err
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_is_no_error() -> None:
     command = f"{sys.executable} -m towpath config show | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

@@ -98,6 +98,7 @@ def test_without_matplotlib_it_says_what_to_do_before_it_begins(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_matplotlib_is_loaded_only_for_plots(tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -222,6 +222,7 @@ def test_what_an_ended_circuit_was_granted_and_did_not_send_is_free_again(billed
     assert billed.pour(billed.join()) == 2 * MIB - 200 * KIB
 
 
+@pytest.mark.slow
 def test_an_account_that_is_shown_late_pays_for_what_comes_from_then_on(billed: Billed) -> None:
     circuit = billed.join()
     billed.pour(circuit, 3 * MIB)

@@ -44,6 +44,7 @@ def test_an_attack_at_full_size_gains_no_more_than_its_bound(name: str) -> None:
     assert report.bites
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["never-signing", "slander"])
 def test_the_same_seed_gives_the_same_figures(name: str) -> None:
     first, again = (ATTACKS[name].run("small", random.Random(3)) for _ in range(2))
