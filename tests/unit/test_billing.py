@@ -186,8 +186,7 @@ async def test_who_signs_after_all_is_billed_again() -> None:
         await alice.send(session, 5 * MIB, bob)
         assert at.billing.account_of(alice.endpoint.peer_id) is None
         alice.ledger.commit_seq = commit  # type: ignore[method-assign]
-        at.billing._bills[alice.account].asked = 0
-        at.billing._ask(alice.account)
+        # The relay asks again by itself, later. To ask at once here could come beside that, and be answered twice.
         await alice.shown()
         await alice.send(session, 5 * MIB, bob)
         await alice.paying.settle(30)

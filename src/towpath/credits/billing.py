@@ -316,8 +316,9 @@ class Billing:
         if bill is None:
             return
         owed = bill.owed()
-        # What was asked for before may have no answer: a payer that was killed knows nothing of its debt.
-        if owed <= bill.asked:
+        # One question at a time: two would be answered with more than is owed by who has ridden, too. But with a debt the
+        # first may have no answer: a payer that was killed knows nothing of that.
+        if owed <= bill.asked or (bill.asked and not bill.debt):
             return
         bill.asked = owed
         bill.asked_at = time.monotonic()
