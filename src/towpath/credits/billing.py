@@ -316,8 +316,8 @@ class Billing:
         if bill is None:
             return
         owed = bill.owed()
-        # One question at a time: two would be answered with more than is owed by who has ridden, too. But with a debt the
-        # first may have no answer: a payer that was killed knows nothing of that.
+        # One question at a time: who has ridden would answer two with more than it owes. But with a debt the first may
+        # have no answer: a payer that was killed knows nothing of that.
         if owed <= bill.asked or (bill.asked and not bill.debt):
             return
         bill.asked = owed
