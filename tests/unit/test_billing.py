@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.billed import Clock, Payer, billed
+from tests.unit.billed import Billed, Clock, Payer, billed
 from tests.unit.nodes import until
 from towpath._native.session import Session
 from towpath.credits.bill import Bill
@@ -125,14 +125,7 @@ async def test_a_sender_that_never_signs_is_held_and_then_carried_for_no_account
     async with billed(patience_s=0.5) as at:
         alice, bob = await at.client(), await (await at.client()).reserve()
         alice.ledger.commit_seq = refusing  # type: ignore[assignment]
-        told: dict[bytes | None, int] = {}
-        counted = at.ledger.carried
-
-        def carried(payer: bytes | None, prefix: bytes, n: int, now: float) -> None:
-            told[payer] = told.get(payer, 0) + n
-            counted(payer, prefix, n, now)
-
-        at.ledger.carried = carried  # type: ignore[method-assign]
+        told = told_of(at)
         session = await alice.call(bob)
         await alice.send(session, 9 * MIB, bob)
         assert at.billing.account_of(alice.endpoint.peer_id) is None
@@ -245,14 +238,7 @@ async def test_who_leaves_while_nothing_is_relayed_has_nothing_to_sign_for_when_
 
 async def test_a_rider_owes_nothing_for_what_it_rode_when_its_stream_ends() -> None:
     async with billed() as at:
-        told: dict[bytes | None, int] = {}
-        counted = at.ledger.carried
-
-        def carried(payer: bytes | None, prefix: bytes, n: int, now: float) -> None:
-            told[payer] = told.get(payer, 0) + n
-            counted(payer, prefix, n, now)
-
-        at.ledger.carried = carried  # type: ignore[method-assign]
+        told = told_of(at)
         alice, bob = await at.client(), await (await at.client()).reserve()
         session = await alice.call(bob)
         await alice.shown()
@@ -270,6 +256,19 @@ async def test_a_rider_owes_nothing_for_what_it_rode_when_its_stream_ends() -> N
 async def refusing(*_: object) -> bool:
     """A disk that takes nothing."""
     return False
+
+
+def told_of(at: Billed) -> dict[bytes | None, int]:
+    """What the relay's ledger is told from now on that was carried, by payer; None: for no account."""
+    told: dict[bytes | None, int] = {}
+    counted = at.ledger.carried
+
+    def carried(payer: bytes | None, prefix: bytes, n: int, now: float) -> None:
+        told[payer] = told.get(payer, 0) + n
+        counted(payer, prefix, n, now)
+
+    at.ledger.carried = carried  # type: ignore[method-assign]
+    return told
 
 
 async def test_what_was_unsigned_when_a_connection_was_lost_is_signed_on_the_next() -> None:

@@ -169,14 +169,7 @@ class Quota:
         if clock is not None:
             self.advance(clock)
         of_now = self._clock.wall_s - self._time
-        received, sent = self._total
-        told = []
-        for name, period in self._periods.items():
-            limit = self._limits[name]
-            base = period.base
-            used = max(received - base[0], sent - base[1])
-            told.append((name, None if limit is None else int(limit * period.share), used, of_now + period.ends))
-        return told
+        return [(name, self._limit(name), self._used(name), of_now + self._periods[name].ends) for name in PERIODS]
 
     def set_limits(self, limits: Mapping[str, int | None]) -> None:
         """Other limits from now on; what was used stays used."""

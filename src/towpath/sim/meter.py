@@ -87,9 +87,9 @@ class Meter:
 
     def due_at(self, now: float, rate: float) -> float:
         """When something happens unasked, at so many bytes per second; inf: never. Then it is to be looked at."""
-        if self._quota is None or rate <= 0:
+        if rate <= 0:
             return _NEVER
-        return now + max(0.0, self._tell_at - self._uncharged) / rate + 1e-6
+        return now + max(0.0, self.ahead) / rate + 1e-6
 
     def look(self, now: float) -> None:
         """Charges what was carried, and looks how much of each limit is used."""
