@@ -14,6 +14,7 @@ import towpath
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "native").glob("*.pyx"))
+COMPILED = re.findall(r"^    ([a-z_.]+)\)?$", (ROOT / "src" / "CMakeLists.txt").read_text(), re.MULTILINE)
 
 
 def run_dev(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,6 +28,14 @@ def test_the_installed_version_is_the_source_version() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_every_native_source_is_an_importable_module_of_that_name(name: str) -> None:
     module = importlib.import_module(f"towpath._native.{name}")
+    assert module.__file__ is not None
+    assert module.__file__.endswith(".so")
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_is_to_be_compiled_runs_compiled(name: str) -> None:
+    assert (ROOT / "src" / "towpath" / f"{name.replace('.', '/')}.py").is_file()
+    module = importlib.import_module(f"towpath.{name}")
     assert module.__file__ is not None
     assert module.__file__.endswith(".so")
 

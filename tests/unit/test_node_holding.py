@@ -13,7 +13,8 @@ import pytest
 from tests.unit.nodes import ECHO, LOOPBACK, Proxy, address, client, echo, loaded, relay, until
 from towpath import Node, RelayMode
 from towpath.addresses import parse
-from towpath.client import choice, holding, reservations
+from towpath.client import reservations
+from towpath.client.choice import BOOTSTRAP_S
 from towpath.errors import NoRelaysAvailable
 from towpath.identity import Identity
 
@@ -102,11 +103,11 @@ async def test_without_any_relay_each_answer_is_told() -> None:
     assert line.startswith(f"{address(full)}: the relay answered RESERVATION_REFUSED")
 
 
-async def test_a_better_one_takes_the_place_of_a_bootstrap_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (choice, holding):
-        monkeypatch.setattr(module, "BOOTSTRAP_S", 0.2)
+async def test_a_better_one_takes_the_place_of_a_bootstrap_relay() -> None:
     async with relays(3) as (first, second, volunteer), reachable(first, second) as node:
         await until(lambda: len(node.held_relays()) == 2)
+        for held in node._client.held:
+            held.since -= BOOTSTRAP_S
         node._client.guide.met(volunteer._relay.peer_id, [address(volunteer)])
         node._client.holding.changed()
         await until(lambda: node.held_relays()[:1] == [address(volunteer)])

@@ -45,8 +45,8 @@ def world_of(users: int, volunteers: int, days: float, seed: int = 1, **model: o
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_what_was_sent_was_carried_received_and_owed(seed: int) -> None:
-    world = world_of(60, 12, 2.0, seed, silent_deaths=0.5)
-    world.debts.fade = lambda share: None  # type: ignore[method-assign]
+    # Less than a day: then receipts begin to fade.
+    world = world_of(60, 12, 0.98, seed, silent_deaths=0.5)
     world.run()
     for relay in world.relays.values():
         relay.end(silently=True)

@@ -255,7 +255,7 @@ class Finder:
         reservations.
         """
         used = used or {}
-        others = avoiding._replace(relays=avoiding.relays - used.keys())
+        others = avoiding._replace(relays=avoiding.relays.difference(used))
         now = self._clock()
         ours = rank((c for c in self._candidates() if c.relay_id in used), now, self._rng)
         rest = rank((c for c in self._candidates() if c.relay_id not in used), now, self._rng, others)

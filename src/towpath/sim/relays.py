@@ -292,7 +292,6 @@ class Relay:
         """Why it would not take a user in now; None: it would."""
         held = len(self.reservations)
         of_ip = self.of_ip.get(user.ip, 0)
-        self.reason = None
         if self.admission.reserve(user.id, b"", user.index in self.reservations, held, of_ip).status != OK:
             return self.reason
         if held >= self.crowded:
@@ -326,7 +325,6 @@ class Relay:
     def accept(self, dialer: User, target: User) -> Accepted:
         """Whether a circuit may be made over which the dialer sends."""
         now = self.world.engine.now
-        self.reason = None
         of_peer = self.of_peer
         flows = self.pipe.flows
         verdict = self.admission.connect(

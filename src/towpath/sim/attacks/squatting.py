@@ -68,11 +68,17 @@ class _FirstTwenty:
         return [Provider(peer, ()) for peer in self._kept]
 
 
-class _Newest(ProviderStore):
+class _Newest:
     """The newest 128, whatever prefix they come from."""
 
+    def __init__(self) -> None:
+        self._kept = ProviderStore()
+
     def add(self, key: bytes, peer_id: bytes, addrs: Sequence[bytes], prefix: bytes, now: float) -> bool:
-        return super().add(key, peer_id, addrs, peer_id, now)
+        return self._kept.add(key, peer_id, addrs, peer_id, now)
+
+    def some(self, key: bytes, rng: random.Random, now: float) -> list[Provider]:
+        return self._kept.some(key, rng, now)
 
 
 class _Shard:
