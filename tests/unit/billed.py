@@ -43,6 +43,11 @@ class Admitting:
         return Verdict(100)
 
 
+async def refusing(*_: object) -> bool:
+    """As `Ledger.commit_seq`: a disk that takes nothing."""
+    return False
+
+
 @dataclass
 class Clock:
     """Unix time, which a test may move."""
