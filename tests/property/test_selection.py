@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.relays import advertisement, relay_id
-from towpath.discovery.candidates import Candidate, Measured, Outcome, networks, noted, rest_left
+from towpath.discovery.candidates import Candidate, Measured, networks
+from towpath.discovery.outcomes import Outcome, noted, rest_left
 from towpath.discovery.selection import Avoiding, diverse, rank
 from towpath.reputation.score import stars
 

@@ -17,9 +17,10 @@ from towpath.client.guide import RelayOffer
 from towpath.discovery import asking
 from towpath.discovery.asking import Asking
 from towpath.discovery.bootstrap import Bootstrap, Share
-from towpath.discovery.candidates import Found, Outcome
+from towpath.discovery.candidates import Found
 from towpath.discovery.finder import Finder
 from towpath.discovery.guiding import Guided
+from towpath.discovery.outcomes import Outcome
 from towpath.discovery.records import PeerRecord
 from towpath.errors import TowpathError
 from towpath.identity import Identity

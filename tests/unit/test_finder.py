@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.unit.relays import NOW, advertisement, relay_id, signed
-from towpath.discovery.candidates import Found, Outcome, usable_addresses
+from towpath.discovery.candidates import Found, usable_addresses
 from towpath.discovery.dht_source import DhtSource
 from towpath.discovery.finder import HEAD_START_S, SETTLE_S, Finder, Probed
+from towpath.discovery.outcomes import Outcome
 from towpath.discovery.records import NO_CAPACITY
 from towpath.discovery.selection import Avoiding, diverse
 from towpath.errors import DialError

@@ -11,7 +11,8 @@ from tests.unit.relays import relay_id
 from towpath.addresses import peer_id_to_text
 from towpath.client.guide import AWAY, CONNECTED, KEPT
 from towpath.client.holding import Holding
-from towpath.discovery.candidates import Measured, Outcome, noted
+from towpath.discovery.candidates import Measured
+from towpath.discovery.outcomes import Outcome, noted
 
 NOW = 1_800_000_000.0
 

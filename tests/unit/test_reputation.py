@@ -14,7 +14,8 @@ from tests.unit.relays import identity as made_up
 from towpath.addresses import peer_id_to_bytes, peer_id_to_text
 from towpath.credits.receipts import DAY_S, Receipt, Signed, countersign, day_of, fraud_proof, read_dual
 from towpath.credits.receipts import sign as sign_receipt
-from towpath.discovery.candidates import Found, Outcome
+from towpath.discovery.candidates import Found
+from towpath.discovery.outcomes import Outcome
 from towpath.errors import AddressError
 from towpath.identity import Identity
 from towpath.reputation.claims import DIGESTS, FRAUDS, Claims

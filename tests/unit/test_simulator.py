@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from towpath.credits.free_tier import Tier
-from towpath.discovery.candidates import Outcome
+from towpath.discovery.outcomes import Outcome
 from towpath.relay.modes import State
 from towpath.sim.attacker import Dropper
 from towpath.sim.books import Books, Debts, Terms, Who

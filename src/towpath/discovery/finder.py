@@ -25,17 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from towpath.addresses import peer_id_to_text
 from towpath.discovery.cache import Kept, load, save
-from towpath.discovery.candidates import (
-    MAX_ADDRESSES,
-    SOURCES,
-    Candidate,
-    Found,
-    Measured,
-    Outcome,
-    blamed,
-    noted,
-    rest_left,
-)
+from towpath.discovery.candidates import MAX_ADDRESSES, SOURCES, Candidate, Found, Measured
+from towpath.discovery.outcomes import Outcome, blamed, noted, rest_left
 from towpath.discovery.selection import NOTHING, Avoiding, Ranked, rank, usable
 from towpath.errors import TowpathError
 from towpath.log import get_logger

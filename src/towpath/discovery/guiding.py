@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from towpath.addresses import parse, peer_id_to_text, to_text
 from towpath.client.choice import Offer
 from towpath.client.guide import RelayOffer
-from towpath.discovery.candidates import Found, Outcome, networks, usable_addresses
+from towpath.discovery.candidates import Found, networks, usable_addresses
+from towpath.discovery.outcomes import Outcome
 from towpath.discovery.selection import Avoiding
 from towpath.errors import AddressError, TowpathError
 from towpath.log import get_logger

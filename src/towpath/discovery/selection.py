@@ -12,7 +12,8 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from towpath.discovery.candidates import Candidate, Measured, ip_addresses, rest_left
+from towpath.discovery.candidates import Candidate, Measured, ip_addresses
+from towpath.discovery.outcomes import rest_left
 from towpath.reputation.score import ranking, score, stars
 
 __all__ = [

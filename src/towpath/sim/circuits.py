@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from towpath.discovery.candidates import Outcome
+from towpath.discovery.outcomes import Outcome
 from towpath.sim.pipe import Accepted, Flow
 from towpath.sim.racing import Attempt, race
 from towpath.sim.relays import Relay

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from towpath.client.choice import Offer
-from towpath.discovery.candidates import Candidate, Measured, Outcome, noted, rest_left
+from towpath.discovery.candidates import Candidate, Measured
+from towpath.discovery.outcomes import Outcome, noted, rest_left
 from towpath.discovery.selection import Standing, arranged, asked_all_the_same, score_of, standing
 
 if TYPE_CHECKING:

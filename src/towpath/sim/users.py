@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from towpath.client.choice import PATIENCE_S, WANTED, Offer, Seat, in_order, plan
 from towpath.client.reservations import refresh_after
-from towpath.discovery.candidates import Outcome
+from towpath.discovery.outcomes import Outcome
 from towpath.signed import PEER_ID_PREFIX
 from towpath.sim.books import Who
 from towpath.sim.knowing import Known, offered

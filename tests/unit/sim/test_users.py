@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from towpath.client.choice import in_order
 from towpath.client.reservations import refresh_after
-from towpath.discovery.candidates import Outcome
+from towpath.discovery.outcomes import Outcome
 from towpath.discovery.selection import order
 from towpath.relay.admission import Barred
 from towpath.relaystream.reasons import Reason

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from towpath.client.choice import Offer, Seat, plan
-from towpath.discovery.candidates import Candidate, Measured, Outcome, noted
+from towpath.discovery.candidates import Candidate, Measured
+from towpath.discovery.outcomes import Outcome, noted
 from towpath.discovery.selection import rank
 from towpath.sim.attacks.figures import Chart, Figure, Report, percentile
 from towpath.sim.attacks.relays import candidate, ip_in, ip_of, relay_id

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from towpath.client.choice import Offer, Seat, plan
-from towpath.discovery.candidates import Measured, Outcome, noted, rest_left
+from towpath.discovery.candidates import Measured
+from towpath.discovery.outcomes import Outcome, noted, rest_left
 from towpath.discovery.provider_store import ProviderStore
 from towpath.discovery.selection import Ranked, rank
 from towpath.discovery.shards import reading_order, shard_key, shard_of

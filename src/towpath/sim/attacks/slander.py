@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from towpath.credits import walks
 from towpath.credits.receipts import Receipt
-from towpath.discovery.candidates import Measured, Outcome, noted
+from towpath.discovery.candidates import Measured
+from towpath.discovery.outcomes import Outcome, noted
 from towpath.discovery.selection import score_of
 from towpath.reputation.own import own_reputation
 from towpath.reputation.score import score

@@ -14,7 +14,8 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from towpath.discovery.candidates import Candidate, Measured, Outcome, noted
+from towpath.discovery.candidates import Candidate, Measured
+from towpath.discovery.outcomes import Outcome, noted
 from towpath.discovery.selection import rank
 from towpath.reputation.score import score
 from towpath.sim.attacks.figures import Chart, Figure, Report, median
