@@ -14,7 +14,8 @@ from tests.unit.nodes import until
 from towpath import addresses
 from towpath._native.endpoint import Endpoint
 from towpath.client.relaying import request_reservation
-from towpath.discovery.advertising import AdvertFacts, Advertiser
+from towpath.discovery.advertising import Advertiser
+from towpath.discovery.adverts import AdvertFacts
 from towpath.discovery.answers import InDht, KeptAnswers
 from towpath.discovery.lookups import ControlRelay, Lookups
 from towpath.discovery.peer_records import HeldRecords, Place, RecordKeeper

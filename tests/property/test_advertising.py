@@ -8,17 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.discovery_records import capacities, percents, places
-from towpath.discovery.advertising import (
-    CHANGE_S,
-    LOAD_S,
-    LOOK_S,
-    REFRESH_S,
-    AdvertFacts,
-    Do,
-    load_step,
-    plan,
-    said_by,
-)
+from towpath.discovery.adverts import CHANGE_S, LOAD_S, LOOK_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
 from towpath.discovery.records import LIFE_S, Advertisement, check, newer, sign
 from towpath.discovery.records import advertisement_key as key_of
 from towpath.identity import Identity

@@ -11,7 +11,8 @@ from tests.unit.memory_dht import NOW, Clock, MemoryDht
 from tests.unit.nodes import until
 from towpath import addresses
 from towpath.discovery import advertising
-from towpath.discovery.advertising import AdvertFacts, Advertiser
+from towpath.discovery.advertising import Advertiser
+from towpath.discovery.adverts import AdvertFacts
 from towpath.discovery.records import Capacity, advertisement_key, read_advertisement
 from towpath.discovery.shards import shard_key, shard_of
 from towpath.errors import TowpathError

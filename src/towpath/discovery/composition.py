@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from towpath.addresses import parse, peer_id_to_bytes, peer_id_to_text, to_bytes, to_text
-from towpath.discovery.advertising import AdvertFacts, load_step
+from towpath.discovery.adverts import AdvertFacts, load_step
 from towpath.discovery.asking import Asking, asked_on
 from towpath.discovery.bootstrap import Bootstrap, Share
 from towpath.discovery.candidates import Found

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from towpath.addresses import parse
 from towpath.client.dialing import Dialer
-from towpath.discovery.advertising import AdvertFacts, Advertiser
+from towpath.discovery.advertising import Advertiser
+from towpath.discovery.adverts import AdvertFacts
 from towpath.discovery.answers import InDht, KeptAnswers, Sought
 from towpath.discovery.candidates import usable_addresses
 from towpath.discovery.peer_records import HeldRecords

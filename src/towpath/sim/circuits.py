@@ -73,7 +73,8 @@ class Circuits:
         volunteers, bootstrap = dst.ways()
         seats = src.seats
         if len(volunteers) > 1:
-            volunteers = sorted(volunteers, key=lambda relay: relay.id in seats)
+            away = [relay for relay in volunteers if relay.id not in seats]
+            volunteers = away + [relay for relay in volunteers if relay.id in seats]
         tiers = [tier for tier in (volunteers, bootstrap) if tier]
         answers: dict[bytes, Accepted] = {}
 

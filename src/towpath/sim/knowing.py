@@ -61,18 +61,21 @@ class Known:
     @property
     def standing(self) -> Standing:
         """Its place while it is usable."""
-        if self._standing is None:
-            self._standing = standing(self.candidate)
-        return self._standing
+        found = self._standing
+        return self._judged()[0] if found is None else found
 
     @property
     def offer(self) -> Offer:
         """As `client.choice` is told of it."""
-        if self._offer is None:
-            candidate, relay = self.candidate, self.relay
-            score = float(score_of(candidate))
-            self._offer = Offer(relay.id, relay.networks, candidate.family, score, self.bootstrap)
-        return self._offer
+        found = self._offer
+        return self._judged()[1] if found is None else found
+
+    def _judged(self) -> tuple[Standing, Offer]:
+        candidate, relay = self.candidate, self.relay
+        stands = standing(candidate)
+        offer = Offer(relay.id, relay.networks, candidate.family, float(score_of(candidate)), self.bootstrap)
+        self._standing, self._offer = stands, offer
+        return stands, offer
 
 
 def offered(known: Iterable[Known], now: float, rng: random.Random) -> list[Offer]:

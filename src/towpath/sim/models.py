@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -33,7 +34,6 @@ __all__ = [
     "Place",
     "Places",
     "Sessions",
-    "Size",
     "Sizes",
     "activity",
     "rtt_s",
@@ -191,7 +191,8 @@ class Networks:
 
     def draw(self, rng: random.Random) -> bytes:
         """Four bytes."""
-        (a, b), *_ = rng.choices(self._sixteens, cum_weights=self._cumulated)
+        # As `rng.choices` with cumulated weights does it for many.
+        a, b = self._sixteens[bisect(self._cumulated, rng.random() * self._cumulated[-1])]
         return bytes((a, b, rng.randrange(256), rng.randrange(1, 255)))
 
     def apart(self, rng: random.Random) -> bytes:
@@ -203,21 +204,14 @@ class Networks:
 # --- what people do -----------------------------------------------------------------------------
 
 
-class Size(NamedTuple):
-    """What one circuit carries: bytes, and the bytes per second at which its ends make them (0: as fast as it goes)."""
-
-    n: int
-    pace: float
-
-
 class Sizes(NamedTuple):
     """A mixture of log-normals."""
 
     parts: tuple[tuple[float, float, float, float], ...]
     """Weight, median bytes, spread, and seconds over which it is made (0: as fast as it goes)."""
 
-    def draw(self, rng: random.Random) -> Size:
-        """One circuit's."""
+    def draw(self, rng: random.Random) -> tuple[int, float]:
+        """What one circuit carries: bytes, and bytes per second at which its ends make them (0: as fast as it goes)."""
         at = rng.random()
         for part in self.parts:
             at -= part[0]
@@ -225,7 +219,7 @@ class Sizes(NamedTuple):
                 break
         _, median, spread, seconds = part
         n = max(1000, int(median * math.exp(rng.gauss(0.0, spread))))
-        return Size(n, 0.0 if not seconds else n / (seconds * (0.2 + 1.6 * rng.random())))
+        return n, 0.0 if not seconds else n / (seconds * (0.2 + 1.6 * rng.random()))
 
 
 USUAL_SIZES: Final = Sizes(

@@ -7,7 +7,7 @@ attempt would end. The tests let both run the same races.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from towpath.client.race import HEAD_START_S, NEXT_TIER_S
 
@@ -16,18 +16,24 @@ __all__ = ["Attempt", "Outcome", "race"]
 W = TypeVar("W")
 
 
-class Attempt(NamedTuple):
+class Attempt:
     """How an attempt ends: after how many seconds, and does it lead there?"""
 
-    seconds: float
-    leads: bool
+    __slots__ = ("leads", "seconds")
+
+    def __init__(self, seconds: float, leads: bool) -> None:
+        self.seconds = seconds
+        self.leads = leads
 
 
-class Outcome(NamedTuple):
+class Outcome:
     """The seconds until the race was decided, and which way won: of which tier, at which place in it; or None."""
 
-    seconds: float
-    winner: tuple[int, int] | None
+    __slots__ = ("seconds", "winner")
+
+    def __init__(self, seconds: float, winner: tuple[int, int] | None) -> None:
+        self.seconds = seconds
+        self.winner = winner
 
 
 def race(
@@ -96,12 +102,13 @@ def _tier(
         if at >= best.seconds:
             return float("inf"), best
         last, free_at = at, at + HEAD_START_S
-        seconds, ok = attempt(way)
-        if ok:
+        tried = attempt(way)
+        end = at + tried.seconds
+        if tried.leads:
             leads = True
-            if at + seconds < best.seconds:
-                best = Outcome(at + seconds, (number, place))
+            if end < best.seconds:
+                best = Outcome(end, (number, place))
         else:
-            failing.append(at + seconds)
-            ends = max(ends, at + seconds)
+            failing.append(end)
+            ends = max(ends, end)
     return (float("inf") if leads else ends), best

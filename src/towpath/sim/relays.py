@@ -71,6 +71,7 @@ class Relay:
         "place",
         "position",
         "prefix",
+        "quiet",
         "reason",
         "refused",
         "reservations",
@@ -121,6 +122,8 @@ class Relay:
         self.capacity = Capacity(settings.max_reservations, settings.max_circuits, None, int(self.pipe.rate))
         self.saying = Saying(self)
         self.books = Books(self.account, world.terms, world.debts)
+        self.quiet = Accepted(None, self.books.quiet.weight, settings.circuit_data)
+        """The same answer for everybody while nothing is asked in return; weights are given when they matter."""
         self.reservations: dict[int, User] = {}
         self.of_ip: dict[bytes, int] = {}
         self.of_peer: dict[bytes, int] = {}
@@ -334,16 +337,14 @@ class Relay:
             self.refused += 1
             return Accepted(self.reason)
         if self.books.asks_nothing(self.most()):
-            # The same answer for everybody; weights are given when they matter.
-            decision = self.books.quiet
-        else:
-            load = self.load()
-            of_prefix = 0
-            if load.high:
-                near = dialer.ip[:3]
-                of_prefix = sum([flow.weight <= LIGHT and flow.src.ip[:3] == near for flow in flows])
-            seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying, of_prefix)
-            decision = self.books.decide(dialer.who(), load, seats, now)
+            return self.quiet
+        load = self.load()
+        of_prefix = 0
+        if load.high:
+            near = dialer.ip[:3]
+            of_prefix = sum([flow.weight <= LIGHT and flow.src.ip[:3] == near for flow in flows])
+        seats = Seats(self.settings.max_circuits, self.paying, len(flows) - self.paying, of_prefix)
+        decision = self.books.decide(dialer.who(), load, seats, now)
         if not decision.accept:
             self.refused += 1
             return Accepted(decision.code)

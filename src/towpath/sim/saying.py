@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from towpath.discovery.advertising import LOAD_S, LOOK_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
+from towpath.discovery.adverts import LOAD_S, LOOK_S, REFRESH_S, AdvertFacts, Do, load_step, plan, said_by
 
 if TYPE_CHECKING:
     from towpath.discovery.records import Advertisement

@@ -181,8 +181,8 @@ class User:
             for place in range(number):
                 peer = self.contacts[(first + place) % number]
                 if peer.online and peer is not self:
-                    size = world.model.sizes.draw(world.engine.rng)
-                    world.circuits.open(self, peer, size.n, size.pace)
+                    n, pace = world.model.sizes.draw(world.engine.rng)
+                    world.circuits.open(self, peer, n, pace)
                     return
         world.metrics.away += 1
 
