@@ -18,6 +18,7 @@ __all__ = ["Books", "Debts", "Terms", "Who"]
 _FRESH_S: Final = 600.0
 """How long a computed credit is used again before receipts are looked at anew; what is used is taken off at once."""
 _CHOSEN_S: Final = 3600.0
+_NEVER: Final = float("inf")
 _FADED: Final = 0.95
 """What a relay's graph used up is let fade when at most so much of it remains."""
 
@@ -52,6 +53,8 @@ class Debts:
         self.own = 0
         """Bytes that relays carried for their own owners: nobody owes these."""
         self._chosen: dict[bytes, tuple[float, list[bytes]]] = {}
+        self._brought: dict[bytes, tuple[float, list[tuple[bytes, int]]]] = {}
+        """What was brought last while that is the same, and until when it is at most."""
 
     def add(self, payer: bytes, relay: bytes, n: int) -> None:
         """`relay` has a receipt for `n` bytes more."""
@@ -59,6 +62,7 @@ class Debts:
             self.own += n
         elif n > 0:
             then = n / self.worth
+            self._brought.pop(relay, None)
             for rows, of, other in ((self.owed, payer, relay), (self.earned, relay, payer)):
                 row = rows.get(of)
                 if row is None:
@@ -69,19 +73,27 @@ class Debts:
     def fade(self, share: float) -> None:
         """Time passes: so much of every amount remains."""
         self.worth *= share
+        self._brought.clear()
 
     def brought_by(self, account: bytes, now: float) -> list[tuple[bytes, int]]:
         """The evidence that an account brings: its largest receipts, as many as may be brought, chosen once an hour."""
+        known = self._brought.get(account)
+        if known is not None and now < known[0]:
+            return known[1]
         row, worth = self.earned.get(account), self.worth
         if row is None:
             return []
         if len(row) <= MAX_EVIDENCE:
-            return [(payer, int(n * worth)) for payer, n in row.items()]
-        chosen = self._chosen.get(account)
-        if chosen is None or now - chosen[0] >= _CHOSEN_S:
-            largest = sorted(row, key=row.__getitem__, reverse=True)[:MAX_EVIDENCE]
-            chosen = self._chosen[account] = (now, largest)
-        return [(payer, int(row[payer] * worth)) for payer in chosen[1]]
+            until, payers = _NEVER, list(row)
+        else:
+            chosen = self._chosen.get(account)
+            if chosen is None or now - chosen[0] >= _CHOSEN_S:
+                largest = sorted(row, key=row.__getitem__, reverse=True)[:MAX_EVIDENCE]
+                chosen = self._chosen[account] = (now, largest)
+            until, payers = chosen[0] + _CHOSEN_S, chosen[1]
+        brought = [(payer, int(row[payer] * worth)) for payer in payers]
+        self._brought[account] = (until, brought)
+        return brought
 
 
 class Books:
@@ -89,6 +101,7 @@ class Books:
 
     __slots__ = (
         "_accounts",
+        "_brought",
         "_credit",
         "_fades",
         "_graph",
@@ -114,6 +127,8 @@ class Books:
         self._used: dict[bytes, int] = {}
         """Credit that was used and is taken out of the graph when that is looked at next."""
         self._credit: dict[bytes, tuple[float, int]] = {}
+        self._brought: dict[bytes, list[tuple[bytes, int]]] = {}
+        """The evidence of each account that is in the graph."""
         self._graph: Graph | None = None
         self._fades = 1.0
         """What remains of the graph's amounts since they faded."""
@@ -166,8 +181,11 @@ class Books:
             self._credit[account] = (now, 0)
             return 0
         graph = self._receipts(now)
-        for payer, n in self.debts.brought_by(account, now):
-            graph.set_edge(payer, account, n)
+        brought = self.debts.brought_by(account, now)
+        if self._brought.get(account) is not brought:
+            self._brought[account] = brought
+            for payer, n in brought:
+                graph.set_edge(payer, account, n)
         if given is not None and account != self.account and graph.edge(self.account, account) is None:
             graph.set_edge(self.account, account, given)
         credit = graph.credit(self.account, account)
@@ -193,6 +211,7 @@ class Books:
         self._used.clear()
         if self._fades <= _FADED:
             self._graph.fade(self._fades)
+            self._brought.clear()
             self._fades = 1.0
         return self._graph
 
