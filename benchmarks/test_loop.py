@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.conftest import ATTEMPTS, METER, Form, Judge
+from benchmarks.conftest import METER, MOST_ATTEMPTS, Form, Judge
 from benchmarks.generator import Bulk, Generator
 from benchmarks.programs import Programs
 from benchmarks.relays import Relay, open_relay, timed_reference
@@ -75,7 +75,7 @@ def test_beside_a_busy_thread(relay_name: str, generator: Generator, form: Form,
     if relay_name != "towpath":
         pytest.skip("only towpath runs inside a Python program")
     with Relay("busy", [sys.executable, "-m", "benchmarks.busy_relay", tmp_path]) as relay:
-        for _ in range(ATTEMPTS):
+        for _ in range(MOST_ATTEMPTS):
             row = _beside(relay, relay_name, generator, form)
             if row.verdict != "missed":
                 break
