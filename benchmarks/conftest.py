@@ -174,8 +174,8 @@ def compare(generator: Generator, form: Form) -> Compare:
     ) -> Row:
         """A B A B …, medians. With `frame`, open and seal of such frames alone are measured in each round as well.
 
-        A row that does not count (see `results.compared`) or misses its bound is measured anew: what is true of the
-        relay stays, what was true of the machine does not.
+        A row that does not count (the reference needs over 1.9 × that) or misses its bound is measured anew: what is
+        true of the relay stays, what was true of the machine does not.
         """
         row: Row | None = None
         for number in range(MOST_ATTEMPTS):
@@ -200,7 +200,7 @@ def compare(generator: Generator, form: Form) -> Compare:
             )
             if row is None or attempt.counts >= row.counts:
                 row = attempt
-            if row.verdict != "missed" and (row.verdict != "noise" or number + 1 >= ATTEMPTS):
+            if number + 1 >= {"noise": ATTEMPTS, "missed": MOST_ATTEMPTS}.get(row.verdict, 1):
                 break
         assert row is not None
         return row

@@ -12,8 +12,7 @@ BOUND = Bound(must=1.15, aim=1.03)
         ((1.0, 1.1, 1.02), 1.0, 0.7, "aim"),
         ((1.1, 1.11, 1.12), 1.0, 0.7, "must"),
         ((1.2, 1.25, 1.3), 1.0, 0.7, "missed"),
-        ((1.17, 1.2, 1.5), 1.0, 0.7, "noise"),  # its own samples do not agree
-        ((1.0, 1.02, 1.5), 1.0, 0.7, "aim"),  # they do not matter where the bound is met
+        ((1.17, 1.2, 1.5), 1.0, 0.7, "missed"),
         ((1.2, 1.25, 1.3), 1.0, 0.5, "noise"),  # the reference had not the machine
     ],
 )
@@ -23,7 +22,3 @@ def test_a_row_of_cpu_counts_while_the_machine_was_ours(
     row = compared("towpath", "CPU", "s/GB", samples, [reference] * 3, alone=[alone] * 3, bound=BOUND)
     assert row.verdict == verdict
     assert row.counts == (verdict != "noise")
-
-
-def test_samples_of_anything_else_may_lie_apart() -> None:
-    assert compared("towpath", "round trip", "µs", (1.0, 2.0, 3.0), (1.0,) * 3, bound=BOUND).verdict == "missed"
